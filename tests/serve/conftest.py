@@ -6,12 +6,22 @@ from pathlib import Path
 
 import pytest
 
+from tests.checkpoints import SMALL, untrained
 from tests.serve.exchanges import Server, serving
 from tinygrad_mnist.compiler import machine
+from tinygrad_mnist.serve.recognition import Recogniser
 from tinygrad_mnist.training import choose, train
 from tinygrad_mnist.training.runs import run as run_module
 
-MNIST_DIGITS = 20_000
+MNIST_DIGITS = 6_000
+
+
+@pytest.fixture(scope="session")
+def recogniser() -> Recogniser:
+    """A small model, not compiled: that takes longer than all that it is asked."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TINYGRAD_MNIST_JIT", "0")
+        return Recogniser(untrained(SMALL))
 
 
 @pytest.fixture(scope="session")

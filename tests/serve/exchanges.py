@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
-STARTED = 30.0
+STARTED = 60.0
 """Seconds that a server may take until it answers."""
 
 
@@ -45,7 +45,7 @@ class Server:
         """Ask the server to end, and return its exit status."""
         self.process.terminate()
         try:
-            return self.process.wait(20)
+            return self.process.wait(STARTED)
         finally:
             self.process.kill()
 
@@ -70,7 +70,7 @@ def serving(run: Path, *options: str, port: int | None = None) -> Iterator[Serve
     server = Server(port, process, log)
     try:
         began = time.monotonic()
-        while exchange(port, get("/healthz"), 5.0).status != 200:
+        while exchange(port, get("/healthz"), STARTED).status != 200:
             assert process.poll() is None, log.read_text("utf-8")
             assert time.monotonic() - began < STARTED, log.read_text("utf-8")
             time.sleep(0.05)
@@ -85,9 +85,15 @@ Pieces = tuple[tuple[bytes, int], ...]
 """What is sent: pieces of bytes, and how often each is repeated."""
 
 
+def plain(method: str, path: str) -> Pieces:
+    """Return a request without a body."""
+    lines = f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    return ((lines.encode("latin-1"), 1),)
+
+
 def get(path: str) -> Pieces:
     """Return a plain request for a path."""
-    return ((f"GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode(), 1),)
+    return plain("GET", path)
 
 
 def post(body: bytes, kind: str | None = "image/png", path: str = "/predict", *headers: str) -> Pieces:
@@ -123,7 +129,7 @@ class Answer:
         return json.loads(self.body, parse_constant=refuse)
 
 
-def exchange(port: int, pieces: Pieces, seconds: float = 20.0) -> Answer:
+def exchange(port: int, pieces: Pieces, seconds: float = 60.0) -> Answer:
     """Send pieces, read meanwhile, and return the answer; the sending ends when there is one."""
     began = time.monotonic()
     answer = Answer()

@@ -1,7 +1,6 @@
 """500 requests that a service on the open network gets sooner or later, each with the answers it may get."""
 
 import gzip
-import io
 import json
 import random
 import struct
@@ -12,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from tests.serve.exchanges import Pieces, post
+from tests.serve.exchanges import Pieces, plain, post
+from tests.serve.pictures import encoded
 
 COUNT = 500
 TAKEN = frozenset({200})
@@ -20,7 +20,7 @@ TOO_LARGE = frozenset({413})
 NO_PICTURE = frozenset({400, 413, 415, 422})
 NO_JSON = frozenset({400, 413, 422})
 EITHER = TAKEN | NO_PICTURE
-BROKEN = frozenset({400, 404, 405, 408, 411, 413, 414, 431, 501, 505})
+BROKEN = frozenset({400, 404, 405, 411, 413, 414, 431, 501, 505})
 
 
 @dataclass(frozen=True)
@@ -66,18 +66,11 @@ def some(count: int, seed: int = 0) -> list[Case]:
 # ---- pictures --------------------------------------------------------------------------------------------
 
 
-def drawing(rng: random.Random, size: int = 28, mode: str = "L") -> Image.Image:
+def noisy(rng: random.Random, size: int = 28, mode: str = "L") -> Image.Image:
     """Return a picture with a stroke and some noise."""
     values = np.random.default_rng(rng.getrandbits(32)).integers(0, 40, (size, size)).astype(np.uint8)
     values[size // 5 : -size // 5, size // 2 - size // 14 : size // 2 + size // 14] = 240
     return Image.fromarray(values).convert(mode)
-
-
-def encoded(picture: Image.Image, format: str, **options: object) -> bytes:
-    """Return a picture as a file."""
-    file = io.BytesIO()
-    picture.save(file, format, **options)
-    return file.getvalue()
 
 
 def chunk(kind: bytes, content: bytes) -> bytes:
@@ -118,7 +111,7 @@ def bombs(rng: random.Random) -> Iterator[Case]:
     )
     wide = encoded(Image.new("L", (12_000, 12_000)), "JPEG", quality=1)
     yield Case("bomb", post(wide, "image/jpeg"), TOO_LARGE)
-    small = encoded(drawing(rng), "JPEG")
+    small = encoded(noisy(rng), "JPEG")
     at = small.index(b"\xff\xc0") + 5
     large = small[:at] + b"\xff\xff\xff\xff" + small[at + 4 :]
     yield Case("bomb", post(large, "image/jpeg"), NO_PICTURE)
@@ -144,7 +137,7 @@ def texts(rng: random.Random) -> Iterator[Case]:
         b"\xff\xff\xff\xfftEXt",
     ):
         yield Case("chunks", post(raw_png(28, 28, rows=rows, extra=extra)), EITHER)
-    whole = encoded(drawing(rng), "PNG")
+    whole = encoded(noisy(rng), "PNG")
     yield Case("no end", post(whole[:-12]), EITHER)
     yield Case("no pixels", post(raw_png(28, 28)), NO_PICTURE)
     yield Case("too few pixels", post(raw_png(28, 28, rows=zlib.compress(bytes(100)))), EITHER)
@@ -154,24 +147,24 @@ def texts(rng: random.Random) -> Iterator[Case]:
     yield Case("only a signature", post(whole[:8]), NO_PICTURE)
     noted = PngImagePlugin.PngInfo()
     noted.add_text("</script><script>alert(1)</script>", "\x1b[31m" * 100, zip=True)
-    yield Case("text", post(encoded(drawing(rng), "PNG", pnginfo=noted)), EITHER)
+    yield Case("text", post(encoded(noisy(rng), "PNG", pnginfo=noted)), EITHER)
 
 
 def modes(rng: random.Random) -> Iterator[Case]:
     """Yield pictures of every mode, which are rare and no attack: an answer, or a sentence."""
     for mode in ("1", "L", "LA", "P", "RGB", "RGBA", "I;16"):
-        picture = drawing(rng)
+        picture = noisy(rng)
         picture = picture.convert("I" if mode == "I;16" else mode).convert(mode)
         yield Case(f"PNG of mode {mode}", post(encoded(picture, "PNG")), EITHER)
     for mode in ("L", "RGB", "CMYK"):
         for progressive in (False, True):
-            file = encoded(drawing(rng, mode=mode), "JPEG", progressive=progressive)
+            file = encoded(noisy(rng, mode=mode), "JPEG", progressive=progressive)
             yield Case(f"JPEG of mode {mode}", post(file, "image/jpeg"), EITHER)
     exif = Image.Exif()
     exif[0x0112] = 6
     exif[0x010E] = "x" * 60_000
-    yield Case("JPEG on its side", post(encoded(drawing(rng), "JPEG", exif=exif), "image/jpeg"), EITHER)
-    frames = [drawing(rng) for _ in range(30)]
+    yield Case("JPEG on its side", post(encoded(noisy(rng), "JPEG", exif=exif), "image/jpeg"), EITHER)
+    frames = [noisy(rng) for _ in range(30)]
     moving = encoded(frames[0], "PNG", save_all=True, append_images=frames[1:])
     yield Case("animated PNG", post(moving), EITHER)
     yield Case("transparent", post(encoded(Image.new("RGBA", (28, 28)), "PNG")), EITHER)
@@ -183,7 +176,7 @@ def modes(rng: random.Random) -> Iterator[Case]:
 
 def others(rng: random.Random) -> Iterator[Case]:
     """Yield files of other kinds that call themselves PNG or JPEG."""
-    picture = drawing(rng)
+    picture = noisy(rng)
     files = [
         encoded(picture.convert("RGB"), kind)
         for kind in ("GIF", "TIFF", "WEBP", "ICO", "BMP", "PPM", "TGA", "PCX")
@@ -216,7 +209,7 @@ def damaged(rng: random.Random, count: int) -> Iterator[Case]:
         kind = ("png", "jpeg")[number % 2]
         size = rng.choice((28, 28, 64, 280))
         mode = rng.choice(("L", "RGB"))
-        content = bytearray(encoded(drawing(rng, size, mode), kind.upper()))
+        content = bytearray(encoded(noisy(rng, size, mode), kind.upper()))
         if number % 4 < 2:
             del content[rng.randrange(len(content)) :]
         else:
@@ -228,95 +221,54 @@ def damaged(rng: random.Random, count: int) -> Iterator[Case]:
 # ---- JSON ------------------------------------------------------------------------------------------------
 
 
+SQUARE = [[16 * (row % 16) + column % 16 for column in range(28)] for row in range(28)]
+GOOD = json.dumps(SQUARE)
+VALUES = [
+    *("NaN", "Infinity", "-Infinity", "1e999", "-1", "256", "1e30", "-1e-320", "null", "true", '"7"', "[]"),
+    *("{}", "9" * 5000, "0x10", "1_000", "07", "+1"),
+]
+"""What is no grey value, or not quite, as one of an array."""
+TEXTS = [
+    *("", " ", "null", "true", "7", '"seven"', "[]", "{}", "[[]]", "[[[]]]", "[[[[1]]]]", "[null]"),
+    *("[[null]]", "[1, 2, 3]", "[[1, 2, 3]]]", "[[1, 2, 3]", "[[1, 2], [3]]", "[[1, [2]], [3, 4]]"),
+    *("[[1,],]", "[[1]] [[1]]", "// no\n[[1]]", "{'image': [[1]]}", '{"image": null}', '{"image": []}'),
+    *('{"images": []}', '{"images": {}}', '{"images": 7}', '{"picture": [[1]]}'),
+    *('{"image": [[1]], "images": [[[1]]]}', '{"image": {"image": [[1]]}}'),
+    *('{"__proto__": {"image": [[1]]}}', '{"image": "/etc/passwd"}', '{"image": "file:///etc/passwd"}'),
+    *("[" * 100_000, "[" * 500 + "1" + "]" * 500, '{"image":' * 50_000, "[" + "{}," * 10_000 + "{}]"),
+    *("9" * 200_000, "1e" + "9" * 1000, '"' + "\\u0000" * 10_000 + '"', '"\\ud800"', '{"\\ud800": 1}'),
+    *(GOOD + "\0", "\ufeff" + GOOD),
+]
+"""What is no JSON, or no picture."""
+DATA: list[object] = [
+    {"image": GOOD},
+    {str(number): number for number in range(20_000)},
+    [[[1, 2], [3, 4]], [[1, 2]], [[[1]]]],
+    [[[0]]] * 5000,
+    [SQUARE] * 2000,
+    [[0] * 3000] * 300,
+    [[0]] * 100_000,
+    [[0] * 100_000],
+    *([[value] * 28] * 28 for value in (1e308, "a" * 1000, {}, True, 0.5, [0, 0, 0])),
+]
+"""JSON of many or large values."""
+BYTES = [*map(GOOD.encode, ("utf-16", "utf-32")), gzip.compress(GOOD.encode()), b"\xff\xfe\xfa", b"\x80[[1]]"]
+"""Encodings that JSON is not to be in."""
+
+
 def arrays(rng: random.Random) -> Iterator[Case]:
     """Yield JSON that is no picture, or no JSON."""
-    square = [[rng.randrange(256) for _ in range(28)] for _ in range(28)]
-    good = json.dumps(square)
-
-    def replaced(value: str) -> str:
-        return good.replace(str(square[0][0]), value, 1)
-
-    bad = [
-        replaced(value) for value in ("NaN", "Infinity", "-Infinity", "1e999", "-1", "256", "1e30", "-1e-320")
-    ]
-    bad += [
-        replaced(value)
-        for value in ("null", "true", '"7"', "[]", "{}", "9" * 5000, "0x10", "1_000", "07", "+1")
-    ]
-    bad += [
-        *(
-            "",
-            " ",
-            "null",
-            "true",
-            "7",
-            '"seven"',
-            "[]",
-            "{}",
-            "[[]]",
-            "[[[]]]",
-            "[[[[1]]]]",
-            "[null]",
-            "[[null]]",
-        ),
-        *(
-            '{"image": null}',
-            '{"image": []}',
-            '{"images": []}',
-            '{"images": {}}',
-            '{"images": 7}',
-            '{"picture": [[1]]}',
-        ),
-        *(
-            '{"image": [[1]], "images": [[[1]]]}',
-            '{"image": {"image": [[1]]}}',
-            "[[1, 2], [3]]",
-            "[[1, [2]], [3, 4]]",
-        ),
-        *(
-            "[1, 2, 3]",
-            "[[1, 2, 3]]]",
-            "[[1, 2, 3]",
-            "{'image': [[1]]}",
-            "[[1,],]",
-            "[[1]] [[1]]",
-            "// no\n[[1]]",
-        ),
-        *("[" * 100_000, "[" * 500 + "1" + "]" * 500, '{"image":' * 50_000, "[" + "{}," * 10_000 + "{}]"),
-        *("9" * 200_000, "1e" + "9" * 1000, '"' + "\\u0000" * 10_000 + '"', '"\\ud800"', '{"\\ud800": 1}'),
-        *('{"__proto__": {"image": [[1]]}}', '{"image": "/etc/passwd"}', '{"image": "file:///etc/passwd"}'),
-        json.dumps({"image": good}),
-        json.dumps({str(number): number for number in range(20_000)}),
-        json.dumps([[[1, 2], [3, 4]], [[1, 2]], [[[1]]]]),
-        json.dumps([[[0]]] * 5000),
-        json.dumps([square] * 2000),
-        json.dumps([[0] * 3000] * 300),
-        json.dumps([[0]] * 100_000),
-        json.dumps([[0] * 100_000]),
-        json.dumps([[1e308] * 28] * 28),
-        json.dumps([["a" * 1000] * 28] * 28),
-        json.dumps([[{}] * 28] * 28),
-        json.dumps([[True] * 28] * 28),
-        json.dumps([[0.5] * 28] * 28),
-        json.dumps([[[0, 0, 0]] * 28] * 28),
-        good + "\0",
-        "\ufeff" + good,
-    ]
-    for text in bad:
-        yield Case("JSON", post(text.encode(), "application/json"), TAKEN | NO_JSON)
-    for content in (
-        good.encode("utf-16"),
-        good.encode("utf-32"),
-        b"\xff\xfe\xfa",
-        b"\x80[[1]]",
-        gzip.compress(good.encode()),
+    kind = "application/json"
+    for text in (
+        *(GOOD.replace("0", value, 1) for value in VALUES),
+        *TEXTS,
+        *map(json.dumps, DATA),
     ):
-        yield Case("encodings", post(content, "application/json"), TAKEN | NO_JSON)
-    yield Case(
-        "ten million numbers",
-        (*head("application/json", 20_000_003), (b"[[", 1), (b"0," * 10_000, 1000), (b"0", 1)),
-        TOO_LARGE,
-    )
+        yield Case("JSON", post(text.encode(), kind), TAKEN | NO_JSON)
+    for content in BYTES:
+        yield Case("encodings", post(content, kind), TAKEN | NO_JSON)
+    many = ((b"[[", 1), (b"0," * 10_000, 1000), (b"0", 1))
+    yield Case("ten million numbers", (*head(kind, 20_000_003), *many), TOO_LARGE)
 
 
 def head(kind: str, length: int | str, *headers: str, path: str = "/predict") -> Pieces:
@@ -331,7 +283,7 @@ def head(kind: str, length: int | str, *headers: str, path: str = "/predict") ->
 
 def forms(rng: random.Random) -> Iterator[Case]:
     """Yield forms with files that are broken, too many, or none."""
-    picture = encoded(drawing(rng), "PNG")
+    picture = encoded(noisy(rng), "PNG")
 
     def part(content: bytes, more: bytes = b'; filename="7.png"', extra: bytes = b"") -> bytes:
         first = b'--b\r\nContent-Disposition: form-data; name="file"' + more
@@ -377,7 +329,7 @@ def forms(rng: random.Random) -> Iterator[Case]:
 
 def types(rng: random.Random) -> Iterator[Case]:
     """Yield pictures with the type of something else, and encodings that nobody asked for."""
-    picture, array = encoded(drawing(rng), "PNG"), json.dumps([[0, 9], [9, 0]]).encode()
+    picture, array = encoded(noisy(rng), "PNG"), json.dumps([[0, 9], [9, 0]]).encode()
     for kind in (
         *(None, "", "/", "png", "image/*", "*/*", "text/plain", "text/html", "image/svg+xml", "image/gif"),
         *(
@@ -423,80 +375,47 @@ def types(rng: random.Random) -> Iterator[Case]:
 # ---- HTTP ------------------------------------------------------------------------------------------------
 
 
+PATHS = [
+    *("/nothing", "/../../../../etc/passwd", "/..%2f..%2fetc/passwd", "/%2e%2e/%2e%2e/etc/passwd"),
+    *("/....//etc", "/..\\..\\windows", "/%5c..%5c", "/page.css/../../__init__.py", "/../__init__.py"),
+    *("/%00", "/index.html%00.png", "//etc/passwd", "/.git/config", "/.env", "/page/", "/%ff%fe", "/%"),
+    *("/%zz", "/" + "a" * 8000, "/index.html/", "/__init__.py", "/recognition.py", "/C:/windows"),
+    *("/~root", "/predict/../nothing"),
+]
+"""Paths to what is not there, or is not for visitors."""
+METHODS = ("PUT", "DELETE", "PATCH", "GET", "OPTIONS", "TRACE", "BREW", "PROPFIND", "get")
+QUERIES = [
+    *("explain=maybe", "explain=", "explain=1&explain=0", "explain=%00", "explain[]=1", "%ff=%ff", "=&=&="),
+    *("&&&", "explain=" + "1" * 4000, "tta=1", "class=7", "explain=1;drop", "?", "explain=-1", "explain=1e9"),
+]
+HEADERS = [
+    *("X-Long: " + "y" * 8000, "Cookie: " + "a=b; " * 1500, "Range: bytes=0-", "Accept: text/x-nothing"),
+    *("Host: evil", "X-Forwarded-For: ' OR 1=1", "Accept-Encoding: nonsense", "If-Match: *"),
+    *("Upgrade: websocket", "X: \xff\xfe"),
+]
+
+
 def requests(rng: random.Random) -> Iterator[Case]:
     """Yield wrong methods, paths, queries and headers."""
-    paths = [
-        *(
-            "/nothing",
-            "/../../../../etc/passwd",
-            "/..%2f..%2fetc/passwd",
-            "/%2e%2e/%2e%2e/etc/passwd",
-            "/....//etc",
-        ),
-        *(
-            "/..\\..\\windows",
-            "/%5c..%5c",
-            "/page.css/../../__init__.py",
-            "/../__init__.py",
-            "/%00",
-            "/index.html%00.png",
-        ),
-        *("//etc/passwd", "/.git/config", "/.env", "/page/", "/%ff%fe", "/%", "/%zz", "/" + "a" * 8000),
-        *("/index.html/", "/__init__.py", "/recognition.py", "/C:/windows", "/~root", "/predict/../nothing"),
-    ]
-    for path in paths:
+    for path in PATHS:
         yield Case("path", plain("GET", path), frozenset({400, 404, 414, 431}))
-    for method in ("PUT", "DELETE", "PATCH", "GET", "OPTIONS", "TRACE", "BREW", "PROPFIND", "get"):
+    for method in METHODS:
         yield Case("method", plain(method, "/predict"), frozenset({204, 400, 404, 405, 501}))
     for path in ("/", "/model", "/healthz", "/metrics", "/openapi.json"):
         yield Case("method", plain("DELETE", path), frozenset({405}))
-    picture = encoded(drawing(rng), "PNG")
-    for query in (
-        *(
-            "explain=maybe",
-            "explain=",
-            "explain=1&explain=0",
-            "explain=%00",
-            "explain[]=1",
-            "%ff=%ff",
-            "=&=&=",
-            "&&&",
-        ),
-        *("explain=" + "1" * 4000, "tta=1", "class=7", "explain=1;drop", "?", "explain=-1", "explain=1e9"),
-    ):
+    picture = encoded(noisy(rng), "PNG")
+    for query in QUERIES:
         yield Case("query", post(picture, "image/png", f"/predict?{query}"), TAKEN | {400, 414, 422})
-    for header in (
-        *(
-            "X-Long: " + "y" * 8000,
-            "Cookie: " + "a=b; " * 1500,
-            "Range: bytes=0-",
-            "Accept: text/x-nothing",
-            "Host: evil",
-        ),
-        *(
-            "X-Forwarded-For: ' OR 1=1",
-            "Accept-Encoding: nonsense",
-            "If-Match: *",
-            "Upgrade: websocket",
-            "X: \xff\xfe",
-        ),
-    ):
+    for header in HEADERS:
         yield Case("header", post(picture, "image/png", "/predict", header), TAKEN | BROKEN, header[0] != "H")
     yield Case("expects", post(picture, "image/png", "/predict", "Expect: 100-continue"), TAKEN)
     many = [f"X-{number}: {number}" for number in range(300)]
     yield Case("many headers", post(picture, "image/png", "/predict", *many), TAKEN | BROKEN)
 
 
-def plain(method: str, path: str) -> Pieces:
-    """Return a request without a body."""
-    return (
-        (f"{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode("latin-1"), 1),
-    )
-
-
 def broken(rng: random.Random) -> Iterator[Case]:
-    """Yield what is no HTTP, or gives a false length."""
-    picture = encoded(drawing(rng), "PNG")
+    """Yield what is no HTTP, or gives a false length; nothing whose end the service would wait for."""
+    picture = encoded(noisy(rng), "PNG")
     for length in ("-1", "abc", "1e3", "0x20", "9" * 30, "1, 2", " ", "+5", "١"):
         line = f"Content-Length: {length}".encode()
         first = b"POST /predict HTTP/1.1\r\nHost: x\r\nContent-Type: image/png\r\n" + line
@@ -512,7 +431,8 @@ def broken(rng: random.Random) -> Iterator[Case]:
     )
     yield Case("chunks without end", (*chunked, (b"2710\r\n" + bytes(10_000) + b"\r\n", 4000)), TOO_LARGE)
     yield Case("chunks", (*chunked, (b"0\r\n\r\n", 1)), NO_PICTURE)
-    for wrong in (b"zz\r\n", b"-1\r\n", b"f" * 40 + b"\r\n", b"5\r\nab", b"5;" + b"x" * 70_000, b"\r\n\r\n"):
+    long = b"5;" + b"x" * 70_000 + b"\r\nabcde"
+    for wrong in (b"zz\r\n", b"-1\r\n", b"f" * 40 + b"\r\n", b"2\r\nabcdef", long, b"\r\n\r\n"):
         yield Case("chunks", (*chunked, (wrong + b"\r\n\r\n0\r\n\r\n", 1)), BROKEN | NO_PICTURE, False)
     for encoding in ("gzip, chunked", "identity", "chunked, chunked", "nonsense"):
         coded = head("image/png", "", f"Transfer-Encoding: {encoding}")
@@ -532,7 +452,7 @@ def broken(rng: random.Random) -> Iterator[Case]:
         ),
         *(
             b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03" + rng.randbytes(500),
-            rng.randbytes(3000),
+            rng.randbytes(3000) + b"\r\n\r\n",
             b"\0" * 3000,
         ),
         *(

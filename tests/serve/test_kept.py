@@ -3,48 +3,41 @@
 import io
 import json
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from PIL import Image
 
+from tests.serve.pictures import PNG, Drawing, stroke
 from tinygrad_mnist.data import DataError, load, load_digits, read_unlabelled
 from tinygrad_mnist.data.images import read_image
 from tinygrad_mnist.data.pillow_images import read_outline
 from tinygrad_mnist.data.prepare import Preparation
+from tinygrad_mnist.files import Lock
+from tinygrad_mnist.serve import kept as kept_module
 from tinygrad_mnist.serve.kept import FullError, KeptDrawings
 from tinygrad_mnist.training import RECIPES, predict_picture, train
 from tinygrad_mnist.training.prediction import preparation_of
 from tinygrad_mnist.training.runs import run as run_module
 
-Image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
-
 DIGITS = tuple("0123456789")
 MNIST = Preparation((28, 28))
 
 
-def drawing(k: int = 0) -> NDArray[np.uint8]:
+def drawing(k: int = 0) -> Drawing:
     """A stroke on white paper; each number is another."""
-    paper = np.full((120 + k, 90), 255, np.uint8)
-    paper[20:100, 30:40] = 0
-    return paper
-
-
-def png(picture: NDArray[Any]) -> io.BytesIO:
-    stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, "PNG", pnginfo=None)
-    stream.seek(0)
-    return stream
+    return stroke(120 + k, 90)
 
 
 def test_a_drawing_is_kept_as_it_was_drawn(tmp_path: Path) -> None:
     kept = KeptDrawings(tmp_path / "new" / "drawings", MNIST, DIGITS)
-    path = kept.keep(png(drawing()), "7")
+    path = kept.keep(io.BytesIO(PNG), "7")
     assert path.parent == tmp_path / "new" / "drawings" / "7"
     assert path.suffix == ".png"
-    np.testing.assert_array_equal(read_image(path), drawing())
+    np.testing.assert_array_equal(read_image(path), stroke())
     assert (kept.drawings, kept.bytes) == (1, path.stat().st_size)
 
 
@@ -61,12 +54,95 @@ def test_nothing_of_its_file_is_kept_but_the_grey_values(tmp_path: Path) -> None
     assert not read_outline(path).is_coloured
 
 
-def test_equal_drawings_of_a_class_are_one_file(tmp_path: Path) -> None:
+def test_equal_drawings_are_one_file(tmp_path: Path) -> None:
     kept = KeptDrawings(tmp_path, MNIST, DIGITS)
-    paths = [kept.keep(drawing(k), name) for k, name in ((0, "7"), (1, "7"), (0, "7"), (0, "1"))]
-    assert len(set(paths)) == kept.drawings == 3
+    paths = [kept.keep(drawing(k), "7") for k in (0, 1, 0)]
+    assert len(set(paths)) == kept.drawings == 2
     assert paths[0] == paths[2]
-    assert paths[0].name == paths[3].name
+
+
+def files(directory: Path) -> list[str]:
+    """The pictures in a directory, each by the name of its folder; a folder without one counts, too."""
+    folders = [path for path in directory.iterdir() if path.is_dir()]
+    return sorted(folder.name for folder in folders for _ in list(folder.iterdir()) or [None])
+
+
+def test_the_last_answer_to_a_drawing_holds(tmp_path: Path) -> None:
+    kept = KeptDrawings(tmp_path, MNIST, DIGITS)
+    for name in "127":
+        path = kept.keep(drawing(), name)
+        assert files(tmp_path) == [name]
+        assert path.parent.name == name
+        assert (kept.drawings, kept.bytes) == (1, path.stat().st_size)
+
+
+def test_another_answer_needs_no_room(tmp_path: Path) -> None:
+    kept = KeptDrawings(tmp_path, MNIST, DIGITS, most_drawings=2)
+    for k in range(2):
+        kept.keep(drawing(k), "1")
+    kept.keep(drawing(0), "2")
+    assert files(tmp_path) == ["1", "2"]
+    with pytest.raises(FullError):
+        kept.keep(drawing(2), "3")
+    assert files(tmp_path) == ["1", "2"]  # and no empty folder, which no training takes
+
+
+def test_answers_of_a_model_with_other_classes_hold_too(tmp_path: Path) -> None:
+    KeptDrawings(tmp_path, MNIST, ("one", "two")).keep(drawing(), "one")
+    KeptDrawings(tmp_path, MNIST, DIGITS).keep(drawing(), "1")
+    assert files(tmp_path) == ["1"]
+
+
+def test_a_drawing_that_got_two_classes_in_former_versions_keeps_the_last(tmp_path: Path) -> None:
+    kept = KeptDrawings(tmp_path, MNIST, DIGITS)
+    path = kept.keep(drawing(), "1")
+    for name in "23":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / path.name).write_bytes(path.read_bytes())
+    kept.keep(drawing(), "2")
+    assert files(tmp_path) == ["2"]
+    assert kept.drawings == 1
+
+
+def test_a_drawing_that_cannot_be_moved_stays_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = KeptDrawings(tmp_path, MNIST, DIGITS)
+    path = kept.keep(drawing(), "1")
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(kept_module.os, "replace", fail)
+    with pytest.raises(OSError, match="No space left"):
+        kept.keep(drawing(), "2")
+    assert files(tmp_path) == ["1"]
+    np.testing.assert_array_equal(read_image(path), drawing())
+
+
+def test_services_of_one_directory_keep_its_limit_and_one_class_of_each_drawing(tmp_path: Path) -> None:
+    """Objects stand for processes: the lock between them is one of open files, and not of a process."""
+    services = [KeptDrawings(tmp_path, MNIST, DIGITS, most_drawings=6) for _ in range(3)]
+
+    def keep(number: int) -> None:
+        with suppress(FullError):
+            services[number % 3].keep(drawing(number % 8), DIGITS[number % 10])
+
+    with ThreadPoolExecutor(6) as threads:
+        list(threads.map(keep, range(60)))
+    names = [path.name for path in tmp_path.glob("*/*.png")]
+    assert len(names) == len(set(names)) == 6
+    assert [path.name for path in tmp_path.iterdir() if not path.is_dir()] == ["drawings.json"]
+
+
+def test_a_process_that_writes_for_long_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = KeptDrawings(tmp_path, MNIST, DIGITS)
+    monkeypatch.setattr(kept_module, "_PATIENCE", 0.0)
+    lock = Lock(tmp_path / ".lock")
+    with pytest.raises(OSError, match=r"another process is writing there: process [0-9]+ on"):
+        kept.keep(drawing(), "1")
+    lock.release()
+    kept.keep(drawing(), "1")
 
 
 def test_what_was_kept_before_counts(tmp_path: Path) -> None:
@@ -77,10 +153,12 @@ def test_what_was_kept_before_counts(tmp_path: Path) -> None:
     assert (kept.drawings, kept.bytes) == (3, before.bytes)
     kept.keep(drawing(3), "1")
     with pytest.raises(
-        FullError, match=r"4 drawings of .* are kept, and at most 4 of 256 MiB are; move them"
+        FullError, match=r"4 drawings of .* are kept, and at most 4 of 256 MiB are; move them elsewhere$"
     ):
         kept.keep(drawing(4), "2")
     kept.keep(drawing(3), "1")  # it is there already
+    next((tmp_path / "7").iterdir()).unlink()  # as the sentence says
+    kept.keep(drawing(4), "2")
 
 
 def test_bytes_are_limited(tmp_path: Path) -> None:
@@ -154,9 +232,9 @@ def test_a_class_that_cannot_be_a_folder_is_refused_at_once(tmp_path: Path, name
 def test_classes_of_any_usual_name_are_kept(tmp_path: Path) -> None:
     names = ("T-shirt, top", "a", "é", "お", "10")
     kept = KeptDrawings(tmp_path, MNIST, names)
-    for name in names:
+    for number, name in enumerate(names):
         for k in range(5):
-            kept.keep(drawing(k), name)
+            kept.keep(drawing(5 * number + k), name)
     assert sorted(load(tmp_path).class_names) == sorted(names)
 
 
@@ -214,8 +292,8 @@ def test_kept_drawings_are_read_as_a_model_is_shown_them(tmp_path: Path, page: s
 
 def test_a_drawing_that_is_blank_is_named_when_it_is_read(tmp_path: Path) -> None:
     kept = KeptDrawings(tmp_path, MNIST, DIGITS)
-    kept.keep(drawing(), "1")
-    kept.keep(drawing(), "2")
+    kept.keep(drawing(0), "1")
+    kept.keep(drawing(1), "2")
     Image.new("L", (30, 30), 255).save(tmp_path / "2" / "blank.png")
     with pytest.raises(DataError, match=r"blank\.png: the picture is blank"):
         load(tmp_path)

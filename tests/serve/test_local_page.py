@@ -14,8 +14,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser import Heard
-from tests.serve.drawings import SEVEN, TWO, Drawing, drawn, on_paper, scribble, special
-from tests.serve.models import untrained
+from tests.checkpoints import untrained
+from tests.serve.pictures import SEVEN, TWO, Drawing, drawn, on_paper, scribble, special
 from tinygrad_mnist import Tensor, nn
 from tinygrad_mnist.data import Dataset, Standardizer, load
 from tinygrad_mnist.data.prepare import place_digit
@@ -303,9 +303,10 @@ def assert_answers_alike(tab: Page, checkpoint: Checkpoint, drawings: list[Drawi
         [as_ink(drawing) for drawing in drawings],
     )
     for drawing, found in zip(drawings, answers, strict=True):
-        (expected,) = recogniser.answer([recogniser.prepare(drawing)], explain=True)["predictions"]
+        whole = recogniser.answer([recogniser.prepare(drawing)], explain=True)
+        expected = {**whole["predictions"][0], "model": whole["model"]}
         assert found.keys() == expected.keys()
-        for name in ("class", "index", "sure", "image"):
+        for name in ("class", "index", "sure", "image", "model"):
             assert found[name] == expected[name], name
         for name in ("probability", "probabilities", "placement"):
             assert_close(found[name], expected[name], name)
@@ -449,6 +450,42 @@ def test_the_folder_opened_as_a_file_recognises_and_asks_nobody(browser: Browser
     write_page(untrained("digits"), folder)
     page = browser.new_page()
     assert_recognises(page, Heard(), folder.as_uri(), (folder / "index.html").as_uri())
+    page.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [
+        ("model.js", None),
+        ("model.js", 5000),
+        *(slow(name, None) for name in ("network.js", "preparation.js", "local.js", "strokes.js", "pad.js")),
+        *(slow(name, None) for name in ("bars.js", "picture.js", "asking.js")),
+    ],
+)
+def test_a_file_that_is_missing_or_cut_off_is_named(
+    browser: Browser, folder: Path, name: str, size: int | None
+) -> None:
+    write_page(untrained("digits"), folder)
+    whole = (folder / name).read_bytes()
+    (folder / name).unlink()
+    if size is not None:
+        (folder / name).write_bytes(whole[:size])
+    page = browser.new_page()
+    page.goto((folder / "index.html").as_uri())
+    trouble = page.locator("#trouble")
+    expect(trouble).to_contain_text(f"The file {name} is missing or incomplete")
+    expect(trouble).to_contain_text("opy the whole folder.")
+    page.close()
+
+
+@pytest.mark.slow
+def test_chosen_colours_are_kept_in_a_page_that_is_a_file(browser: Browser, folder: Path) -> None:
+    write_page(untrained("digits"), folder)
+    page = browser.new_page()
+    page.goto((folder / "index.html").as_uri())
+    page.get_by_role("button", name="Dark colours").click()
+    page.reload()
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
     page.close()
 
 

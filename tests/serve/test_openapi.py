@@ -8,11 +8,12 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.serve.small import PNG, drawing, small_recogniser
+from tests.serve.pictures import PNG, stroke
 from tinygrad_mnist.serve.application import Application
 from tinygrad_mnist.serve.batching import Batcher
 from tinygrad_mnist.serve.limits import Limits
 from tinygrad_mnist.serve.metrics import Metrics
+from tinygrad_mnist.serve.recognition import Recogniser
 
 TYPES: dict[str, tuple[type, ...]] = {
     "array": (list,),
@@ -72,8 +73,7 @@ def faults_inside(
 
 
 @pytest.fixture(scope="module")
-def app() -> Iterator[Application]:
-    recogniser = small_recogniser()
+def app(recogniser: Recogniser) -> Iterator[Application]:
     with Batcher(recogniser) as batcher:
         yield Application(recogniser, batcher, Metrics("small", recogniser.version), Limits(pictures=3))
 
@@ -92,7 +92,7 @@ def document(app: Application) -> Any:
     return ask(app, "GET", "/openapi.json").json()
 
 
-ARRAY = drawing(12, 10).tolist()
+ARRAY = stroke(12, 10).tolist()
 REQUESTS = [
     ("GET", "/", {}, 200),
     ("GET", "/model", {}, 200),

@@ -1,10 +1,10 @@
 """The page in a browser and a real service: what a visitor does, by every way of drawing, and sees."""
 
-import io
 import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ import pytest
 
 from tests.browser import Heard
 from tests.serve.exchanges import Server, exchange, get, post, serving
+from tests.serve.pictures import encoded
 from tinygrad_mnist.cli import main
 from tinygrad_mnist.training import load_checkpoint, predict_picture
 from tinygrad_mnist.training.loop.threads import VARIABLES
@@ -221,6 +222,19 @@ def test_an_answer_that_is_not_sure_says_so(page: Page, server: Server) -> None:
     expect(page.locator("#answer .words")).to_have_text("Not sure. Perhaps 7 (50 %) or 1 (45 %)")
 
 
+@slow
+def test_what_a_model_cuts_off_is_shown_so(page: Page, server: Server) -> None:
+    """The border lies under a veil, and a sentence says what it means."""
+    draw(page, SEVEN)
+    expect_recognised(page, "7")
+    picture = painted(page, "picture")[..., 0]
+    border = np.pad(np.zeros((24, 24), bool), 2, constant_values=True)
+    assert (picture[border].min(), picture[~border].min()) == (77, 0)  # of paper, which is black
+    expect(page.locator("#size")).to_have_text("Your drawing as 28 × 28 squares; the grey border is cut off.")
+    name = re.compile("28 by 28 squares, of which it sees the 24 by 24 inside$")
+    expect(page.get_by_role("img", name=name)).to_be_visible()
+
+
 def an_answer(server: Server, probabilities: dict[int, float], *, sure: bool = True) -> Any:
     """Return an answer of the service with other probabilities, by the numbers of the classes."""
     array = json.dumps(np.eye(28).tolist()).encode()
@@ -424,6 +438,29 @@ def test_a_correction_is_thanked_for_and_not_kept(page: Page) -> None:
 
 
 @slow
+def test_a_correction_that_is_refused_is_said_and_the_page_follows(
+    browser: Browser, digits_run: Path, tmp_path: Path
+) -> None:
+    """The service was started anew without --keep."""
+    heard = Heard()
+    with opening(browser, heard) as opened:
+        with serving(digits_run, "--keep", str(tmp_path / "kept")) as first:
+            page = opened(first.address)
+            draw(page, TWO)
+            expect(mark(page)).to_have_text("2")
+            classes = open_correction(page)
+            expect(page.locator("#keeps")).to_contain_text("will be kept")
+        with serving(digits_run, port=first.port):
+            classes.get_by_role("button", name="2", exact=True).click()
+            expect(page.locator("#thanks")).to_have_text(
+                "Drawings are not kept; the service has to be started with --keep DIR."
+            )
+            expect(page.locator("#keeps")).to_have_text("Nothing that you draw is kept.")
+            expect(page.locator("#about")).to_contain_text("Nothing that you draw is kept.")
+    assert [one for one in heard.complaints if "403" not in one] == []
+
+
+@slow
 def test_kept_corrections_are_data_to_train_on(
     open_page: Open, mnist_run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -458,13 +495,6 @@ def test_kept_corrections_are_data_to_train_on(
     arguments = ["train", "--data", str(kept), "--recipe", "digits", "--epochs", "1", "--quiet"]
     assert main([*arguments, "--no-report", "--out", str(tmp_path / "run")]) == 0
     assert load_checkpoint(tmp_path / "run").class_names == ("2", "7")
-
-
-def encoded(values: np.ndarray) -> bytes:
-    """Return grey values as a PNG."""
-    file = io.BytesIO()
-    Image.fromarray(values).save(file, "PNG")
-    return file.getvalue()
 
 
 # ---- how it looks ------------------------------------------------------------------------------------------
@@ -527,6 +557,84 @@ def test_it_fits_every_screen(open_page: Open, server: Server, size: tuple[int, 
     assert small == []
     if size == (1920, 1080):
         assert page.evaluate("document.documentElement.scrollHeight") <= size[1]
+
+
+HINT = """it => {
+  const words = document.createRange();
+  words.selectNodeContents(it);
+  const [inner, outer] = [words.getBoundingClientRect(), it.closest('#pad').getBoundingClientRect()];
+  return inner.left > outer.left && inner.top > outer.top
+    && inner.right < outer.right && inner.bottom < outer.bottom;
+}"""
+VALUES = """all => all.map(one => {
+  const { left, top, right, bottom } = one.getBoundingClientRect();
+  const letters = parseFloat(getComputedStyle(one).fontSize);
+  return { name: one.textContent, box: [left, top, right, bottom], letters };
+})"""
+
+
+@slow
+@pytest.mark.parametrize("way", ["a style", "the browser's setting"])
+@pytest.mark.parametrize("size", [(320, 640), (640, 480), (640, 800), (1280, 720)])
+def test_it_fits_with_letters_twice_as_large(
+    open_page: Open, server: Server, size: tuple[int, int], way: str
+) -> None:
+    page = open_page(server.address, viewport={"width": size[0], "height": size[1]})
+    if way == "a style":
+        page.evaluate("document.documentElement.style.fontSize = '32px'")
+    else:
+        session = page.context.new_cdp_session(page)
+        session.send("Page.setFontSizes", {"fontSizes": {"standard": 32, "fixed": 32}})
+    assert page.evaluate("parseFloat(getComputedStyle(document.querySelector('#undo')).fontSize)") == 32
+    assert page.locator("#hint").evaluate(HINT)
+    draw(page, SEVEN)
+    expect(mark(page)).to_have_text("7")
+    assert page.evaluate("document.documentElement.scrollWidth") <= size[0]
+    boxes = page.evaluate(BOXES)
+    assert [one for one in boxes if one["box"][0] < 0 or one["box"][2] > size[0]] == []
+    assert overlapping(boxes) == []
+    assert page.locator(".legend li").evaluate_all(
+        "all => all.every(one => one.scrollWidth <= one.clientWidth)"
+    )
+
+
+@slow
+@pytest.mark.parametrize("size", [(320, 640), (360, 740)])
+def test_percentages_can_be_read_on_a_telephone(
+    open_page: Open, server: Server, size: tuple[int, int]
+) -> None:
+    page = open_page(server.address, viewport={"width": size[0], "height": size[1]})
+    given = an_answer(server, {7: 0.999, 6: 0.001})
+    page.route("**/predict*", lambda route: route.fulfill(json=given))
+    draw(page, SEVEN)
+    expect(mark(page)).to_have_text("7")
+    values = page.locator("#bars .value").evaluate_all(VALUES)
+    assert values[7]["name"] == "> 99 %"
+    assert min(value["letters"] for value in values) >= 11
+    gaps = [after["box"][0] - value["box"][2] for value, after in pairwise(values)]
+    assert min(gaps) > 0
+
+
+@slow
+def test_chosen_colours_are_kept_and_a_browser_that_keeps_nothing_is_no_trouble(
+    page: Page, open_page: Open, server: Server
+) -> None:
+    button(page, "Dark colours").click()
+    dark = page.evaluate(COLOURS)
+    page.reload()
+    expect(page.locator("#theme")).to_have_attribute("aria-pressed", "true")
+    assert page.evaluate(COLOURS) == dark
+    button(page, "Dark colours").click()
+    page.reload()
+    expect(page.locator("#theme")).to_have_attribute("aria-pressed", "false")
+    refusing = open_page("about:blank")
+    refusing.add_init_script(
+        "Object.defineProperty(window, 'localStorage',"
+        " { get() { throw new DOMException('no', 'SecurityError'); } })"
+    )
+    refusing.goto(server.address)
+    button(refusing, "Dark colours").click()
+    assert refusing.evaluate(COLOURS) == dark
 
 
 @slow
@@ -633,6 +741,83 @@ def test_a_service_that_is_gone_is_asked_again(browser: Browser, digits_run: Pat
             expect(mark(page)).to_have_text("2")
             expect(page.locator("#trouble")).to_have_text("")
     assert {"ERR_CONNECTION_REFUSED" in one for one in heard.complaints} == {True}
+
+
+LETTERS = [*"abcdefghij"]
+
+
+def as_another(server: Server) -> tuple[Any, Any]:
+    """Return what a service of another model says of it, and its answer to a drawing."""
+    model = exchange(server.port, get("/model")).json()
+    model |= {"name": "letters", "version": "0123456789ab", "classes": LETTERS, "note": None}
+    array = json.dumps(np.eye(28).tolist()).encode()
+    answer = exchange(server.port, post(array, "application/json", "/predict?explain=1")).json()
+    answer |= {"model": {"name": "letters", "version": "0123456789ab"}, "classes": LETTERS}
+    answer["predictions"][0] |= {"class": "c", "index": 2, "probability": 0.9, "sure": True}
+    return model, answer
+
+
+def test_the_page_follows_a_service_that_has_another_model(open_page: Open, digits_server: Server) -> None:
+    page = open_page(digits_server.address)
+    draw(page, TWO)
+    expect(mark(page)).to_have_text("2")
+    button(page, "Clear").click()
+    model, answer = as_another(digits_server)
+    page.route("**/model", lambda route: route.fulfill(json=model))
+    page.route("**/predict*", lambda route: route.fulfill(json=answer))
+    draw(page, TWO)
+    expect(mark(page)).to_have_text("c")
+    expect(page.locator("#about")).to_contain_text("Model letters, version 0123456789ab.")
+    expect(page.locator("#title")).to_have_text("Draw a letter")
+    assert page.locator("#bars .name").all_inner_texts() == LETTERS
+    assert page.locator("#classes button").all_text_contents() == LETTERS
+
+
+@slow
+def test_two_models_that_answer_in_turn_are_both_shown(open_page: Open, digits_server: Server) -> None:
+    """As behind one address: the page does not ask without an end which of them there is."""
+    page = open_page(digits_server.address)
+    described: list[str] = []
+    page.on("request", lambda request: described.append(request.url) if "/model" in request.url else None)
+    _, answer = as_another(digits_server)
+    page.route("**/predict*", lambda route: route.fulfill(json=answer))
+    draw(page, TWO)
+    expect(mark(page)).to_have_text("c")
+    page.wait_for_timeout(300)
+    assert len(described) == 1
+    answer["predictions"][0]["probabilities"] = [1.0]
+    draw(page, ONE)
+    expect(page.locator("#trouble")).to_have_text("The service answers for two models. Load the page again.")
+
+
+@slow
+def test_an_answer_that_is_none_is_asked_for_again(open_page: Open, digits_server: Server) -> None:
+    page = open_page(digits_server.address)
+    page.route(
+        "**/predict*", lambda route: route.fulfill(body='{"predictions": [', content_type="application/json")
+    )
+    draw(page, TWO)
+    expect(page.locator("#trouble")).to_contain_text("answered something else than was asked. Trying again.")
+    page.unroute("**/predict*")
+    expect(mark(page)).to_have_text("2")
+    expect(page.locator("#trouble")).to_have_text("")
+
+
+@slow
+def test_a_service_that_came_again_with_other_settings_is_described_anew(
+    browser: Browser, digits_run: Path, tmp_path: Path
+) -> None:
+    """It is the same model; but drawings are kept now."""
+    heard = Heard()
+    with opening(browser, heard) as opened:
+        with serving(digits_run) as first:
+            page = opened(first.address)
+            expect(page.locator("#about")).to_contain_text("Nothing that you draw is kept.")
+        draw(page, TWO)
+        expect(page.locator("#trouble")).not_to_have_text("")
+        with serving(digits_run, "--keep", str(tmp_path / "kept"), port=first.port):
+            expect(page.locator("#about")).to_contain_text("Only drawings that you correct are kept.")
+            expect(mark(page)).to_have_text("2")
 
 
 @slow

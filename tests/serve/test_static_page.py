@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.serve.models import untrained
+from tests.checkpoints import untrained
 from tinygrad_mnist import nn
 from tinygrad_mnist.serve import static_page
 from tinygrad_mnist.serve.recognition import Recogniser
@@ -61,6 +61,14 @@ def test_the_model_in_the_page_is_that_of_the_service(checkpoint: Checkpoint) ->
         if name != "note"
     }
     assert "nothing that you draw leaves it" in note
+
+
+def test_what_is_said_of_a_model_of_small_digits_is_said_in_the_page_too() -> None:
+    small = untrained("digits", data="digits", train_images=1294)
+    text = static_files(small)["model.js"].decode("ascii")
+    note = json.loads(text[text.index("{") : text.rindex("}") + 1])["description"]["note"]
+    assert "nothing that you draw leaves it. This model was trained on 1,294 small digits" in note
+    assert note.endswith("recognised.")
 
 
 def test_an_empty_directory_and_an_earlier_export_are_replaced(

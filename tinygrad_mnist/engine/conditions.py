@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tinygrad_mnist.engine.observe import tracer
+from tinygrad_mnist.engine.observe import recorder, tracer
 
 
 def _array(condition: Any) -> Any:
@@ -32,7 +32,10 @@ def somewhere(condition: Any) -> bool:
     >>> somewhere(np.array([False, True])), somewhere(np.array([False]))
     (True, False)
     """
-    return True if _is_traced(condition) else bool(np.any(_array(condition)))
+    if _is_traced(condition):
+        return True
+    watching = recorder.get()
+    return (watching is not None and watching.for_other_values) or bool(np.any(_array(condition)))
 
 
 def found(fault: Any) -> bool:

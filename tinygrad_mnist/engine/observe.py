@@ -44,6 +44,12 @@ class Recorder:
     def left(self, module: Any) -> None:
         """Note that a module has run."""
 
+    for_other_values = False
+    """True if what is told is run again on other values: a case that is nowhere now may be somewhere then."""
+
+    def called(self, function: Any, args: Any, kwargs: Any) -> None:
+        """Note that a NumPy function that is no operation is about to run on Tensors."""
+
     def evaluated(self, function: Any, args: Any, kwargs: Any, result: Any) -> None:
         """Note that a NumPy function whose result needs no gradient ran on the values of Tensors."""
 
@@ -82,6 +88,7 @@ class Several(Recorder):
     def __init__(self, listeners: Iterable[Recorder]) -> None:
         self.listeners = tuple(dict.fromkeys(listeners))  # each once
         self.tracer = next((one.tracer for one in self.listeners if one.tracer is not None), None)
+        self.for_other_values = any(one.for_other_values for one in self.listeners)
 
     def _tell(self, method: str, *arguments: Any) -> None:
         error: BaseException | None = None
@@ -101,6 +108,10 @@ class Several(Recorder):
     def applied(self, op: Any, arrays: tuple[Any, ...], out: Any, node: Any, static: Any) -> None:
         """Tell all that an operation ran."""
         self._tell("applied", op, arrays, out, node, static)
+
+    def called(self, function: Any, args: Any, kwargs: Any) -> None:
+        """Tell all that a NumPy function is about to run on Tensors."""
+        self._tell("called", function, args, kwargs)
 
     def evaluated(self, function: Any, args: Any, kwargs: Any, result: Any) -> None:
         """Tell all that a NumPy function ran on the values of Tensors."""

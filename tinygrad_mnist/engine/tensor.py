@@ -900,6 +900,7 @@ class Tensor(PyTorchNames):
         function = FUNCTIONS.get(func)
         if function is None:
             raise_no_gradient(name)
+        _tell_of(func, inputs, kwargs)
         inputs, kwargs = fit_arguments(func, function, name, inputs, kwargs)
         return function(*inputs, **kwargs)
 
@@ -913,6 +914,7 @@ class Tensor(PyTorchNames):
         for kind in types:
             if kind is not Tensor and kind is not np.ndarray:
                 check_array_class(kind)  # a masked array or matrix must not get into a formula
+        _tell_of(func, args, kwargs)
         if func not in CONSTANTS:
             args, kwargs = fit_arguments(func, function, name, args, kwargs)
         with error_context(name, args):
@@ -1054,6 +1056,7 @@ def _plain_part(part: Any) -> Any:
 def _call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
     """Do what a NumPy function does on Tensors, without the detour through NumPy's dispatch."""
     run = FUNCTIONS[function]
+    _tell_of(function, args, kwargs)
     if function in CONSTANTS:
         kwargs = {name: value for name, value in kwargs.items() if value is not _NO}
     else:
@@ -1063,6 +1066,12 @@ def _call(function: Callable[..., Any], *args: Any, **kwargs: Any) -> Tensor:
             return tracing.function(run, args, kwargs)  # type: ignore[no-any-return]
         result: Tensor = run(*args, **kwargs)
     return result
+
+
+def _tell_of(function: Callable[..., Any], args: Any, kwargs: Any) -> None:
+    """Tell a recorder that a NumPy function is about to run."""
+    if (watching := recorder.get()) is not None:
+        watching.called(function, args, kwargs)
 
 
 def _loses_no_gradient(inputs: tuple[Any, ...], out: tuple[Any, ...]) -> bool:

@@ -4,17 +4,22 @@ A drawing is kept as it was drawn: as grey values at its full size, without anyt
 file. A file beside the folders says how the model is shown such a drawing, and ``train --data DIR`` prepares
 it as ``predict`` does (`tinygrad_mnist.data.drawings`). So whatever becomes better in the preparation later
 reaches the drawings that are kept already.
+
+A drawing has one class, as it is one example of a data set. A visitor who says another one later moves it.
 """
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import io
 import os
 import re
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Lock
+from time import monotonic, sleep
 from typing import Final
 
 import numpy as np
@@ -26,7 +31,7 @@ from tinygrad_mnist.data.images import Picture, PictureLike, find_picture
 from tinygrad_mnist.data.picture_folders import is_class_name, is_picture_name, visible
 from tinygrad_mnist.data.prepare import Preparation
 from tinygrad_mnist.extras import missing_package
-from tinygrad_mnist.files import write
+from tinygrad_mnist.files import Lock, LockedError, write
 from tinygrad_mnist.numbers import bytes_text, count_text, printable, size_text
 
 MOST_DRAWINGS: Final = 10_000
@@ -35,6 +40,11 @@ MOST_BYTES: Final = 256 << 20
 """The bytes that all files of drawings may have together, if nothing else is said."""
 LARGEST_SIDE: Final = 2048
 """The pixels of the longer side of a drawing at most."""
+
+_LOCK: Final = ".lock"
+"""The file that the process has which changes something; no reader of pictures sees it."""
+_PATIENCE: Final = 5.0
+"""The seconds that a process waits for another; a drawing takes some milliseconds."""
 
 _UNSAFE: Final = re.compile(
     r"""[/\\:*?"<>|\x00-\x1f\x7f]|[. ]$|^\s|^(con|prn|aux|nul|com[0-9]|lpt[0-9])([.].*)?$""", re.IGNORECASE
@@ -48,7 +58,7 @@ class FullError(Exception):
 
 
 class KeptDrawings:
-    """A directory that drawings are kept in; several threads may keep some at the same time.
+    """A directory that drawings are kept in; threads and processes may keep some at the same time.
 
     Parameters
     ----------
@@ -59,7 +69,7 @@ class KeptDrawings:
     class_names : sequence of str
         The classes; each is the name of its folder.
     most_drawings, most_bytes : int
-        The limits; what is in the directory already counts. Each process counts for itself.
+        The limits; all that is in the directory counts, also what other processes keep there.
 
     Raises
     ------
@@ -83,17 +93,19 @@ class KeptDrawings:
         self.class_names = tuple(class_names)
         self._preparation = preparation
         self._most_drawings, self._most_bytes = most_drawings, most_bytes
-        self._lock = Lock()
+        self._lock = threading.Lock()
         for name in self.class_names:
             _require_folder_name(name)
         self.directory.mkdir(parents=True, exist_ok=True)
-        self._claim()
-        self.drawings, self.bytes = self._count()
+        with self._alone():
+            self._claim()
+            self.drawings, self.bytes = self._count()
 
     def keep(self, drawing: PictureLike | Picture, class_name: str) -> Path:
         """Keep a drawing in the folder of a class, whole or not at all; return its file.
 
-        Equal drawings of a class are one file.
+        Equal drawings are one file. One that is in the folder of another class is moved: the last answer
+        holds. At each moment it has one file, and moving takes no room.
 
         Parameters
         ----------
@@ -109,7 +121,7 @@ class KeptDrawings:
         FullError
             As many drawings are kept as may be, or as many bytes.
         OSError
-            It cannot be written.
+            It cannot be written, or another process has been writing there for seconds.
         ImportError
             Pillow is not installed.
         """
@@ -128,15 +140,48 @@ class KeptDrawings:
             raise DataError(f"{found.name}: {error}") from error
         content = _png(found.grey)
         digest = hashlib.sha256(repr(found.grey.shape).encode() + found.grey.tobytes()).hexdigest()
-        with self._lock:
-            folder = self._folder(class_name)
-            path = folder / f"{digest[:32]}.png"
-            if not path.exists():
+        name = f"{digest[:32]}.png"
+        with self._alone(), self._folder(class_name) as folder:
+            path = folder / name
+            found_at = [place for place in self._places(name) if place != path]
+            if not path.exists() and found_at:
+                os.replace(found_at[0], path)
+            elif not path.exists():
                 self._require_room(len(content))
                 write(path, content)
                 self.drawings += 1
                 self.bytes += len(content)
+            for place in found_at:
+                place.unlink(missing_ok=True)
+                _remove_if_empty(place.parent)
+            if found_at:
+                self.drawings, self.bytes = self._count()
         return path
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Keep other threads and other processes from changing the directory."""
+        with self._lock:
+            until = monotonic() + _PATIENCE
+            while True:
+                try:
+                    lock = Lock(self.directory / _LOCK)
+                except LockedError as error:
+                    if monotonic() > until:
+                        reason = f"another process is writing there: {error}"
+                        raise TimeoutError(errno.ETIMEDOUT, reason, os.fspath(self.directory)) from error
+                    sleep(0.005)
+                else:
+                    break
+            try:
+                yield
+            finally:
+                lock.release()
+
+    def _places(self, name: str) -> list[Path]:
+        """Return the files of a name in the folders of all classes, also of those of other models."""
+        folders = [Path(entry.path) for entry in visible(self.directory) if entry.is_dir()]
+        return [folder / name for folder in folders if (folder / name).exists()]
 
     def _claim(self) -> None:
         """Say by a file how the drawings are prepared; raise if there is one that says something else."""
@@ -166,16 +211,20 @@ class KeptDrawings:
         return len(sizes), sum(sizes)
 
     def _require_room(self, size: int) -> None:
-        """Raise if a drawing more would be too many."""
+        """Raise if a drawing more would be too many, with those that others have kept meanwhile."""
+        self.drawings, self.bytes = self._count()
         if self.drawings >= self._most_drawings or self.bytes + size > self._most_bytes:
             raise FullError(
                 f"{count_text(self.drawings, 'drawing')} of {bytes_text(self.bytes)} are kept, and at most "
-                f"{self._most_drawings:,} of {bytes_text(self._most_bytes)} are; move them elsewhere, and "
-                "start the service anew"
+                f"{self._most_drawings:,} of {bytes_text(self._most_bytes)} are; move them elsewhere"
             )
 
-    def _folder(self, class_name: str) -> Path:
-        """Return the folder of a class, made if it is not there."""
+    @contextmanager
+    def _folder(self, class_name: str) -> Iterator[Path]:
+        """Give the folder of a class, made if it is not there. It goes again if nothing was kept in it.
+
+        A training takes a class without pictures for a mistake.
+        """
         folder = self.directory / class_name
         if not folder.is_dir():
             folder.mkdir()
@@ -184,7 +233,15 @@ class KeptDrawings:
                 f"the class {class_name!r} has no folder of its own in {self.directory}, whose file system "
                 "does not tell its name from another; name a directory on another one"
             )
-        return folder
+        try:
+            yield folder
+        finally:
+            _remove_if_empty(folder)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with suppress(OSError):  # which it is not, or a program has put something there
+        folder.rmdir()
 
 
 def _require_folder_name(name: str) -> None:

@@ -57,7 +57,7 @@ def document(model: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
 
 def _predict(model: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
     picture = {"type": "string", "contentMediaType": "image/png"}
-    rows = [[0] * 4, [0, 255, 255, 0], [0] * 4, [0] * 4]
+    seven = [[255, 255, 255, 255, 0], [0, 0, 0, 255, 0], [0, 0, 255, 0, 0], [0, 0, 255, 0, 0]]
     return {
         "summary": "Recognise pictures",
         "description": "Takes one picture or several, in any of the media types. They are scaled and placed "
@@ -80,9 +80,9 @@ def _predict(model: Mapping[str, Any], limits: Limits) -> dict[str, Any]:
                 JSON: {
                     "schema": _reference("Arrays"),
                     "examples": {
-                        "one": {"value": rows},
-                        "named": {"value": {"image": rows}},
-                        "several": {"value": {"images": [rows, rows]}},
+                        "one": {"value": seven},
+                        "named": {"value": {"image": seven}},
+                        "several": {"value": {"images": [seven, seven]}},
                     },
                 },
                 "multipart/form-data": {

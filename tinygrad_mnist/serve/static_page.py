@@ -73,7 +73,10 @@ def write_page(checkpoint: Checkpoint, directory: PathLike, *, threshold: float 
 
 def static_files(checkpoint: Checkpoint, *, threshold: float = 0.7) -> dict[str, bytes]:
     """Return the files of the page with a model in it: their contents by their names."""
-    description = {**Recogniser(checkpoint, threshold=threshold).describe(), "note": _NOTE}
+    description = Recogniser(checkpoint, threshold=threshold).describe()
+    description["note"] = (
+        _NOTE if description["note"] is None else f"{_NOTE} {_sentence(description['note'])}"
+    )
     network = network_data(checkpoint.model, checkpoint.image_shape, checkpoint.standardizer)
     shared = _files("page")
     del shared[_SERVER]
@@ -82,6 +85,10 @@ def static_files(checkpoint: Checkpoint, *, threshold: float = 0.7) -> dict[str,
     names = sorted({*files, MODEL})
     files[MODEL] = _script({"description": description, "network": network}, names)
     return {name: files[name] for name in names}
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _script(model: Mapping[str, Any], names: list[str]) -> bytes:

@@ -8,28 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.checkpoints import untrained
 from tinygrad_mnist import nn
-from tinygrad_mnist.data import Standardizer, load_digits
+from tinygrad_mnist.data import load_digits
 from tinygrad_mnist.nn import functional as F
 from tinygrad_mnist.training import RECIPES, Checkpoint, choose, load_checkpoint, train
 from tinygrad_mnist.training.checkpoints.version import model_version
-from tinygrad_mnist.training.recipe.models import build_model
 
 onnx = pytest.importorskip("onnx")
 
 from tinygrad_mnist.exchange.onnx.checkpoints import save_checkpoint_network  # noqa: E402
-
-
-def checkpoint_of(name: str) -> Checkpoint:
-    """Return a model with random weights, whose running statistics have been moved."""
-    recipe = RECIPES[name]
-    shape = (8, 8) if "digits" in name else (28, 28)
-    rng = np.random.default_rng(0)
-    model = build_model(recipe, shape, 10, rng=rng, dropout_rng=rng)
-    standardizer = Standardizer(mean=33.3, std=78.6, crop=recipe.crop)
-    for _ in range(3):
-        model(standardizer(rng.integers(0, 256, (32, *shape), dtype=np.uint8)))
-    return Checkpoint(model.eval(), recipe, shape, tuple("0123456789"), standardizer, {})
 
 
 def pictures_for(checkpoint: Checkpoint, count: int) -> Any:
@@ -38,7 +26,9 @@ def pictures_for(checkpoint: Checkpoint, count: int) -> Any:
 
 @pytest.fixture(scope="module", params=list(RECIPES))
 def checkpoint(request: pytest.FixtureRequest) -> Checkpoint:
-    return checkpoint_of(request.param)
+    checkpoint = untrained(request.param)
+    checkpoint.model.eval()
+    return checkpoint
 
 
 @pytest.fixture(scope="module")
@@ -85,14 +75,14 @@ def test_parameters_have_the_names_and_values_of_the_state_dict(
 
 
 def test_a_file_says_what_it_takes_and_what_its_classes_are(tmp_path: Path) -> None:
-    checkpoint = checkpoint_of("cnn")
+    checkpoint = untrained("cnn")
     save_checkpoint_network(checkpoint, tmp_path / "model.onnx")
     model = onnx.load(tmp_path / "model.onnx")
     assert (model.producer_name, model.ir_version <= 10) == ("tinygrad_mnist", True)
     assert [(each.domain, each.version) for each in model.opset_import] == [("", 20)]
     notes = {each.key: each.value for each in model.metadata_props}
     assert json.loads(notes["classes"]) == list("0123456789")
-    assert (notes["version"], notes["crop"], notes["mean"]) == (model_version(checkpoint), "2", "33.3")
+    assert (notes["version"], notes["crop"], notes["mean"]) == (model_version(checkpoint), "2", "33.25")
 
 
 def test_nodes_are_named_by_modules_and_all_values_have_shapes(
@@ -158,7 +148,7 @@ def test_a_trained_model_recognises_the_same_digits_from_its_file(
 
 
 def test_a_model_stays_as_it_was(tmp_path: Path) -> None:
-    checkpoint = checkpoint_of("batchnorm-deep")
+    checkpoint = untrained("batchnorm-deep")
     model: nn.Module = checkpoint.model.train()
     before = {name: values.copy() for name, values in model.state_dict().items()}
     save_checkpoint_network(checkpoint, tmp_path / "model.onnx")

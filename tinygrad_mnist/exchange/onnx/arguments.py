@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tinygrad_mnist.engine.other_libraries import is_foreign
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.engine.tree import flatten, unflatten
 from tinygrad_mnist.exchange.onnx.errors import ExportError
@@ -59,6 +60,7 @@ class Arguments:
         ExportError
             If it holds no array, the names are not as many as the arrays, or the arrays have not one batch.
         """
+        example = _arrays_in(example)
         args, kwargs = (example, {}) if type(example) is tuple else ((example,), {})
         if isinstance(example, dict):
             args, kwargs = (), example
@@ -71,8 +73,9 @@ class Arguments:
         leaves, structure = flatten((args, kwargs))
         places = tuple(i for i, leaf in enumerate(leaves) if isinstance(leaf, (Tensor, np.ndarray)))
         if not places:
+            kinds = " and ".join(sorted({type(leaf).__name__ for leaf in leaves})) or "nothing"
             raise ExportError(
-                "the example holds no array; give the arguments of the model as arrays of their shapes: one, "
+                f"the example holds no array, but {kinds}; give the arguments of the model as arrays of their shapes: one, "
                 "a tuple of them, or a dict of keyword arguments"
             )
         leaves = [_array(leaf) if i in places else leaf for i, leaf in enumerate(leaves)]
@@ -134,6 +137,16 @@ class Arguments:
             for array in arrays
         ]
 
+    def renumbered(self, arrays: list[Array]) -> list[list[Array]]:
+        """Return arrays with other integers and truth values, if there are any, once or twice.
+
+        They may be indices, each column into a table of its own, so rows change places; where all are equal,
+        they become 0, or 1. All truth values change.
+        """
+        if not any(array.dtype.kind in "iub" and array.size for array in arrays):
+            return []
+        return [[_renumbered(array, step) for array in arrays] for step in (1, 0)]
+
     def call(self, model: Callable[..., Any], arrays: Iterable[Any]) -> Any:
         """Call the model with other arrays in the place of those of the example."""
         leaves = list(self.leaves)
@@ -141,6 +154,36 @@ class Arguments:
             leaves[place] = array
         args, kwargs = unflatten(self.structure, leaves)
         return model(*args, **kwargs)
+
+
+def _renumbered(array: Array, step: int) -> Array:
+    """Return integers with their rows moved on by a step (of 0: truth values inverted, equal integers others)."""
+    if array.dtype.kind not in "iub" or not array.size:
+        return array
+    if step:
+        return np.roll(array, step, axis=0 if array.ndim else None)
+    if array.dtype.kind == "b":
+        return ~array
+    if np.all(array == array.flat[0]):
+        return np.full_like(array, 0 if array.flat[0] else 1)
+    return np.array(array[::-1], order="C")
+
+
+def _arrays_in(example: Any) -> Any:
+    """Return an example with what a Tensor takes for an array as one.
+
+    An array of another library is one wherever it stands. Numbers and lists of numbers are one if they are the
+    whole example; among other arguments they are options, which stay as they are.
+    """
+    leaves, structure = flatten(example)
+    leaves = [Tensor(leaf) if is_foreign(leaf) else leaf for leaf in leaves]
+    has_arguments = isinstance(example, dict) or type(example) is tuple
+    if has_arguments or any(isinstance(leaf, (Tensor, np.ndarray)) for leaf in leaves):
+        return unflatten(structure, leaves)
+    try:
+        return Tensor(example)
+    except (TypeError, ValueError):
+        return example
 
 
 def named_outputs(returned: Any) -> list[tuple[str, Array]]:

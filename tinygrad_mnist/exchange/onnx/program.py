@@ -18,7 +18,10 @@ from tinygrad_mnist.exchange.onnx.recording import Call, Ref
 from tinygrad_mnist.exchange.onnx.sizes import BATCH, Shape, Size
 from tinygrad_mnist.nn import Module
 
-__all__ = ["Counted", "Expanded", "Step", "compare", "compare_outputs", "needed", "shape_between"]
+__all__ = [
+    "Counted", "Expanded", "Step", "compare", "compare_outputs", "needed", "require_same_sizes",
+    "shape_between",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -104,6 +107,45 @@ def compare_outputs(first: Sequence[Any], second: Sequence[Any], batches: tuple[
         )
     comparison = _Comparison("an output of the model", batches)
     return [comparison.same(one, two) for one, two in zip(first, second, strict=True)]
+
+
+def require_same_sizes(steps: Sequence[Step], others: Sequence[Step], batch: int) -> None:
+    """Raise an ExportError if two comparisons of the same calls have found different sizes.
+
+    Parameters
+    ----------
+    steps, others : sequence of Step
+        What was found with small batches, and with a larger one.
+    batch : int
+        The size of the larger one, for the message.
+    """
+    for one, two in zip(steps, others, strict=True):
+        parts = ((one.arguments, one.static, one.shapes), (two.arguments, two.static, two.shapes))
+        if (small := _sizes_in(parts[0])) != (large := _sizes_in(parts[1])):
+            raise ExportError(
+                f"{one.place} follows from the size of the batch in one way for small batches "
+                f"({_texts(small)}), and in another up to one of {batch} ({_texts(large)}); let it follow as "
+                "a * batch + b for all, or export with dynamic=False"
+            )
+
+
+def _sizes_in(value: Any) -> list[Size]:
+    """Return all sizes in a tree, in their order."""
+    if isinstance(value, Size):
+        return [value]
+    if isinstance(value, (Expanded, Counted)):
+        return _sizes_in(value.shape)
+    if type(value) is slice:
+        return _sizes_in((value.start, value.stop, value.step))
+    if isinstance(value, dict):
+        return _sizes_in(tuple(value.values()))
+    if isinstance(value, (list, tuple)):
+        return [size for each in value for size in _sizes_in(each)]
+    return []
+
+
+def _texts(sizes: list[Size]) -> str:
+    return ", ".join(map(str, sizes)) or "not at all"
 
 
 def needed(steps: Sequence[Step], outputs: Sequence[Any]) -> list[bool]:

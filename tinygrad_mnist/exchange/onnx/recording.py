@@ -15,6 +15,7 @@ from tinygrad_mnist.engine.observe import Recorder, is_own, users_line
 from tinygrad_mnist.engine.op import Op
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.exchange.onnx.errors import ExportError
+from tinygrad_mnist.exchange.onnx.refused import CHOOSING
 from tinygrad_mnist.nn import Module
 
 __all__ = ["Call", "Recording", "Ref", "place_in_memory"]
@@ -107,6 +108,8 @@ class Recording(Recorder):
         For each class of modules that is converted as a whole whether one can be: ``can(module)``.
     """
 
+    for_other_values = True
+
     def __init__(
         self,
         inputs: list[Array],
@@ -178,6 +181,21 @@ class Recording(Recorder):
                 name = type(module).__name__
                 self._add(name, whole.arguments, {}, (whole.out,), False, whole.line, module)
         self._inside.pop()
+
+    def called(self, function: Any, args: Any, kwargs: Any) -> None:
+        """Refuse a NumPy function that chooses by values which depend on the inputs."""
+        choosing = CHOOSING.get(function.__name__)
+        if choosing is None:
+            return
+        for position, name in choosing.arguments.items():
+            given = kwargs.get(name, args[position] if position < len(args) else None)
+            if _depends(self.source(given)):
+                self.refused = ExportError(
+                    f"np.{function.__name__} at {users_line()} looks at the values of {name!r}, which depend on "
+                    "the inputs, to choose what it gives; a file of ONNX would choose the same for all inputs: "
+                    f"{choosing.advice}"
+                )
+                raise self.refused
 
     def evaluated(self, function: Any, args: Any, kwargs: Any, result: Any) -> None:
         """Note a NumPy function without a gradient, such as ``np.argmax``, unless it computes a constant."""

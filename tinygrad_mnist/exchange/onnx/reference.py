@@ -41,12 +41,14 @@ def greatest_difference(
     Raises
     ------
     ExportError
-        If a shape is another, or a difference larger than rounding explains.
+        If a shape is another, a difference larger than rounding explains, or an output is NaN or infinite
+        wherever it was computed, so that nothing was compared.
     """
     from onnx.reference import ReferenceEvaluator
 
     evaluator = ReferenceEvaluator(model, new_ops=[_transposed_convolution()])
     greatest = 0.0
+    compared: dict[str, bool] = {}  # whether an output had a finite number
     for inputs, expected in trials:
         with np.errstate(all="ignore"):
             found = evaluator.run(None, dict(zip(names, inputs, strict=True)))
@@ -60,6 +62,15 @@ def greatest_difference(
                     "a way that is not on the tape"
                 )
             greatest = max(greatest, difference)
+            is_known = not two.size or bool(np.isfinite(two).any())
+            compared[output] = compared.get(output, False) or is_known
+    unknown = [output for output, is_known in compared.items() if not is_known]
+    if unknown:
+        raise ExportError(
+            f"every number of the output {unknown[0]!r} is NaN or infinite, on all batches that were tried: "
+            "nothing was compared, and nothing was written; mend the model, or give an example for which it "
+            "gives numbers"
+        )
     return greatest
 
 

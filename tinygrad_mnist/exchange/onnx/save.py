@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_mnist.engine.observe import observed_by
@@ -15,15 +18,24 @@ from tinygrad_mnist.engine.tape import recording as on_the_tape
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.exchange.onnx.arguments import Arguments, named_outputs
 from tinygrad_mnist.exchange.onnx.builder import Builder, Value
+from tinygrad_mnist.exchange.onnx.checks import check_given, check_parameters
 from tinygrad_mnist.exchange.onnx.converters import CONVERTERS, MODULES
 from tinygrad_mnist.exchange.onnx.errors import ExportError
 from tinygrad_mnist.exchange.onnx.pictures import Pictures
-from tinygrad_mnist.exchange.onnx.program import Step, compare, compare_outputs, needed, shape_between
+from tinygrad_mnist.exchange.onnx.program import (
+    Step,
+    compare,
+    compare_outputs,
+    needed,
+    require_same_sizes,
+    shape_between,
+)
 from tinygrad_mnist.exchange.onnx.proto import OPSET, checked, model_proto, require_onnx, written
 from tinygrad_mnist.exchange.onnx.recording import Recording, Ref, place_in_memory
 from tinygrad_mnist.exchange.onnx.reference import greatest_difference
 from tinygrad_mnist.exchange.onnx.refused import REFUSED
 from tinygrad_mnist.exchange.onnx.sizes import Size
+from tinygrad_mnist.files import write_error
 from tinygrad_mnist.nn import Module
 from tinygrad_mnist.nn.module import evaluation_mode
 
@@ -41,6 +53,10 @@ from them in no line, so that they are found out not to follow from the size of 
 
 _LARGEST = 16
 """The largest batch of the example that the file is tried on."""
+
+_LARGE = 257
+"""A batch far larger than those that are recorded: ``min(len(x), 100)`` is ``len(x)`` in all of these. A
+model is recorded on it, too, unless it computes more than `_MOST_TRIED` numbers then."""
 
 _MOST_TRIED = 1 << 22
 """Numbers that the nodes compute at most while a file is tried: about two seconds in ``onnx.reference``."""
@@ -132,11 +148,12 @@ def save(
     model : Module or callable
         What is written. Its parameters become initializers under the names of the state dict, and the paths
         of its modules the beginnings of the names of nodes: ``/features/0/Conv``.
-    example : ndarray, Tensor, tuple or dict
-        The arguments of one call: an array; a tuple of positional arguments; or a dict of keyword arguments.
-        They may be nested, too. Arrays become inputs, anything else stays as it is.
+    example : array_like, Tensor, tuple or dict
+        The arguments of one call: an array, or what a Tensor is made of; a tuple of positional arguments; or
+        a dict of keyword arguments. They may be nested, too. Arrays, also those of other libraries, become
+        inputs, anything else stays as it is.
     path : path-like
-        The file to write.
+        The file to write; its name ends in ``.onnx``.
     standardizer : Standardizer, optional
         What makes standardised images of grey values: it becomes a part of the file, which then takes
         pictures, uint8 of shape (batch, height, width), as they are before they are standardised.
@@ -159,12 +176,11 @@ def save(
     ------
     ExportError
         If something cannot be written, by its name and place: an operation that ONNX does not have, a branch
-        on data, a value that was computed past the tape. Nothing is written then.
+        on data, a value that was computed past the tape; if a parameter holds NaN, or an output has no
+        finite number to be compared; if an argument is of another kind, or the file cannot be written.
+        Nothing is written then.
     ImportError
         If the package onnx is not installed: the extra ``onnx`` brings it.
-    OSError
-        If the file cannot be written.
-
     Examples
     --------
     >>> import tempfile
@@ -177,6 +193,8 @@ def save(
     input: float32 (batch, 4), output: float32 (batch, 3)
     """
     require_onnx()
+    names = {"input_names": input_names, "output_names": output_names}
+    check_given(model, path, standardizer, dynamic, names, metadata, description)
     arguments = Arguments.of(model, example, input_names, dynamic)
     pictures = None if standardizer is None else Pictures.of(standardizer, arguments)
     sizes = _BATCHES if arguments.is_dynamic else (1, 1)
@@ -184,14 +202,22 @@ def save(
     second = _run(model, arguments, arguments.batch(sizes[1], other=True))
     steps = compare(first.recording.calls, second.recording.calls, sizes)
     sources = compare_outputs(first.sources, second.sources, sizes)
-    build = Builder(_state_names(first.recording.models))
+    if arguments.is_dynamic and _LARGE * _numbers_of_a_row(first) <= _MOST_TRIED:
+        _compare_with_large(model, arguments, second, steps)
+    state = _state_names(first.recording.models)
+    build = Builder(state)
     _add_inputs(build, first, second, arguments, sizes, pictures)
     _convert(build, steps, sources)
+    held = set(state.values())
+    check_parameters({name: array for name, array in build.initializers.items() if name in held})
     outputs = _add_outputs(build, sources, first.names, output_names)
     proto = checked(model_proto(build, outputs, metadata or {}, description))
     trials = _trials(model, arguments, (first, second), pictures)
     difference = greatest_difference(proto, arguments.names, trials)
-    size = written(proto, path)
+    try:
+        size = written(proto, path)
+    except OSError as error:
+        raise ExportError(write_error(path, error)) from error
     return Exported(
         Path(path),
         size,
@@ -204,11 +230,14 @@ def save(
 
 
 def _run(model: Callable[..., Any], arguments: Arguments, arrays: list[Array]) -> _Run:
-    """Run the model on arrays, and record it."""
+    """Run the model on arrays, and record it.
+
+    NumPy's warnings are not shown: the values are made up.
+    """
     listener = Recording(arrays, CONVERTERS, {each: can for each, (can, _) in MODULES.items()})
     token = on_the_tape.set(True)  # without a tape some layers take a shortcut past the recorder
     try:
-        with evaluation_mode(), observed_by(listener):
+        with _in_silence(), observed_by(listener):
             returned = arguments.call(model, [Tensor(array) for array in arrays])
     except ExportError:
         raise
@@ -225,16 +254,29 @@ def _run(model: Callable[..., Any], arguments: Arguments, arrays: list[Array]) -
     return _Run(arrays, listener, [name for name, _ in named], outputs, list(map(listener.source, outputs)))
 
 
+@contextmanager
+def _in_silence() -> Iterator[None]:
+    """Evaluate modules, without warnings of numbers: the values are made up, and no user's."""
+    with evaluation_mode(), np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        yield
+
+
 def _explained(
     error: Exception, model: Callable[..., Any], arguments: Arguments, arrays: list[Array]
 ) -> Exception:
-    """Return an error of the model as it is, unless it runs on the example and so wants another batch."""
-    try:
-        with evaluation_mode():
-            arguments.call(model, [Tensor(array) for array in arguments.arrays])
-    except Exception:
-        return error
-    if (size := arguments.length(arrays)) is None:
+    """Return an error of the model as it is, unless the size of the batch is what it does not take."""
+
+    def runs_on(given: list[Array]) -> bool:
+        try:
+            with _in_silence():
+                arguments.call(model, [Tensor(array) for array in given])
+        except Exception:
+            return False
+        return True
+
+    size = arguments.length(arrays)
+    if size is None or runs_on(arrays) or not runs_on(arguments.arrays):
         return error
     return ExportError(
         f"the model runs on the example, but not on a batch of {size}: {error}; let it take batches "
@@ -319,16 +361,15 @@ def _trials(
 ) -> list[tuple[list[Array], list[Array]]]:
     """Return what the file is tried on, and what it has to give; the most telling first.
 
-    That are a batch of 1, the two that were recorded, values in another order and of the other sign, on
-    which a choice or a branch may depend, and the example: as many as `_MOST_TRIED` allows, as
-    ``onnx.reference`` is slow, but one at least.
+    That are a batch of 1, the two that were recorded, values in another order and of the other sign, and
+    other integers, on which a choice or a branch may depend, and the example: as many as `_MOST_TRIED` allows, as ``onnx.reference`` is slow, but one at least.
     """
     first, second = runs
     sizes = [1, min(arguments.size, _LARGEST)] if arguments.is_dynamic else []
     given = [arguments.batch(size) for size in dict.fromkeys(sizes)]
-    shuffled = arguments.shuffled(first.inputs)
-    given[1:1] = [first.inputs, arguments.opposite(first.inputs), shuffled, second.inputs]
-    each = sum(result.size for call in first.recording.calls for result in call.results) / _BATCHES[0]
+    shuffled, counted = arguments.shuffled(first.inputs), arguments.renumbered(first.inputs)
+    given[1:1] = [first.inputs, arguments.opposite(first.inputs), shuffled, *counted, second.inputs]
+    each = _numbers_of_a_row(first)
     trials: list[tuple[list[Array], list[Array]]] = []
     left = float(_MOST_TRIED)
     for arrays in given:
@@ -342,6 +383,24 @@ def _trials(
         except Exception:  # some models take no batch of 1, or no negative numbers
             continue
     return trials
+
+
+def _numbers_of_a_row(run: _Run) -> float:
+    """Return how many numbers a model computes for a row of a batch."""
+    return sum(result.size for call in run.recording.calls for result in call.results) / _BATCHES[0]
+
+
+def _compare_with_large(
+    model: Callable[..., Any], arguments: Arguments, second: _Run, steps: Sequence[Step]
+) -> None:
+    """Raise an ExportError if numbers follow from the size of a large batch in another way."""
+    try:
+        large = _run(model, arguments, arguments.batch(_LARGE))
+    except Exception:  # some models take no large batch
+        return
+    sizes = _BATCHES[1], _LARGE
+    require_same_sizes(steps, compare(second.recording.calls, large.recording.calls, sizes), _LARGE)
+    compare_outputs(second.sources, large.sources, sizes)
 
 
 def _port(value: Value) -> Port:

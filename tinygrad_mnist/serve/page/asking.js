@@ -8,14 +8,15 @@
 
   /**
    * Ask a recogniser about what `look()` returns, `{ink, ...}`, when it is ready for it.
-   * `answered(answer, looked)`, `failed(error)` and `slow()` follow. An answer older than one shown is dropped.
+   * `answered(answer, looked)`, `failed(error)` and `slow()` follow, where `answered` may throw what `failed` is told.
+   * An answer older than one shown is dropped.
    */
   class Asking {
     #look;
     #heard;
     #asked = 0;
     #shown = 0;
-    #underWay = 0;
+    #underWay = new Set(); // what stops each question that has no answer yet
     #isWanted = false;
     #earliest = 0;
     #timer = 0;
@@ -31,16 +32,18 @@
       this.#go();
     }
 
-    /** Forget all questions, and the answers that are still to come. */
+    /** Forget all questions, and the answers that are still to come: the next question need not wait for them. */
     drop() {
       this.#isWanted = false;
+      for (const stop of this.#underWay) stop.abort();
+      this.#underWay.clear();
       this.#shown = this.#asked;
       this.#earliest = 0;
     }
 
     #go() {
       clearTimeout(this.#timer);
-      if (!this.#isWanted || this.#underWay >= MOST) return;
+      if (!this.#isWanted || this.#underWay.size >= MOST) return;
       const wait = this.#earliest - performance.now();
       if (wait > 0) this.#timer = setTimeout(() => this.#go(), wait);
       else this.#ask();
@@ -49,27 +52,25 @@
     async #ask() {
       this.#isWanted = false;
       this.#asked += 1;
-      this.#underWay += 1;
+      const stop = new AbortController();
+      this.#underWay.add(stop);
       this.#earliest = performance.now() + GAP;
       const number = this.#asked;
       const patience = setTimeout(() => number > this.#shown && this.#heard.slow(), SLOW);
       try {
         const looked = this.#look();
-        const answer = await globalThis.recogniser.recognise(looked.ink);
-        if (this.#isNews(number)) this.#heard.answered(answer, looked);
+        const answer = await globalThis.recogniser.recognise(looked.ink, stop.signal);
+        if (number > this.#shown) this.#heard.answered(answer, looked);
       } catch (error) {
-        if (this.#isNews(number)) this.#fail(error);
+        if (number > this.#shown) this.#fail(error);
+      } finally {
+        clearTimeout(patience);
+        if (this.#underWay.delete(stop)) { // and it was not dropped
+          this.#shown = Math.max(this.#shown, number);
+          this.#earliest = Math.max(this.#earliest, performance.now() + REST);
+          this.#go();
+        }
       }
-      clearTimeout(patience);
-      this.#underWay -= 1;
-      this.#earliest = Math.max(this.#earliest, performance.now() + REST);
-      this.#go();
-    }
-
-    #isNews(number) {
-      if (number <= this.#shown) return false;
-      this.#shown = number;
-      return true;
     }
 
     /** Say what went wrong; where it may pass, ask again after a while. */

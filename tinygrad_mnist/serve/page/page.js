@@ -1,6 +1,18 @@
 // The page: puts drawing, asking and showing together.
 "use strict";
 {
+  // What the scripts before this one make; that of the recogniser is the last before it.
+  const PARTS = {
+    drawing: "strokes.js", Pad: "pad.js", answers: "bars.js", Inside: "picture.js", Asking: "asking.js",
+    recogniser: document.currentScript.previousElementSibling.getAttribute("src"),
+  };
+  const absent = Object.keys(PARTS).find((name) => !globalThis[name]);
+  if (absent) {
+    const wrong = `The file ${PARTS[absent]} is missing or incomplete. Load the page again, or copy the whole folder.`;
+    document.getElementById("trouble").textContent = wrong;
+    throw new Error(wrong);
+  }
+
   const { Strokes, rasterised } = globalThis.drawing;
   const { Bars, inWords, made } = globalThis.answers;
   const $ = (id) => document.getElementById(id);
@@ -8,6 +20,9 @@
   const strokes = new Strokes();
   const inside = new Inside($("inside"));
   let model = null; // what is recognised, as `describe` says
+  let isDoubtful = false; // whether the service may have been started anew since
+  let other = null; // the version of another model that last answered
+  let askingAgain = 0; // the timer of the next question what is recognised
   let bars = null;
   let last = null; // the last answer, and the strokes that it is about
   let changes = 0; // counted, so that an answer to the drawing of now is known as such
@@ -89,7 +104,14 @@
 
   /** Follow an answer, which is about the drawing as it was when it was asked. */
   function answered(answer, looked) {
-    if (answer.probabilities.length !== model.classes.length) return start(); // the service has another model now
+    const { version } = answer.model;
+    if (version !== model.version && version !== other) { // the service has another model now
+      other = version; // once: where two of them answer in turn, each is shown
+      return start();
+    }
+    if (answer.probabilities.length !== model.classes.length)
+      throw new Error("The service answers for two models. Load the page again.");
+    if (isDoubtful) start();
     last = { answer, strokes: looked.strokes };
     trouble("");
     const { mark, words } = inWords(answer, model.classes);
@@ -104,7 +126,8 @@
 
   /** Say what went wrong. Where the drawing itself is refused, there is no answer to it. */
   function failed(error) {
-    if (!error.retryAfter) blank();
+    if (error.retryAfter) isDoubtful = true;
+    else blank();
     trouble(sentence(error.message));
   }
 
@@ -113,7 +136,7 @@
 
   /** Show what the network sees; again where the colours or the size of the page have changed. */
   function showInside() {
-    if (last) inside.show(last.answer, last.strokes, model.page);
+    if (last) inside.show(last.answer, last.strokes, model);
   }
 
   /** Show an empty pad, and forget what was asked. */
@@ -144,6 +167,7 @@
     } catch (error) {
       corrected = null;
       $("thanks").textContent = sentence(error.message);
+      start(); // it may keep nothing any more
     }
   }
 
@@ -176,34 +200,59 @@
     $("lead").textContent = what === "something"
       ? `One of ${model.classes.join(", ")}: a neural network says which.`
       : "and watch a neural network recognise it.";
-    $("size").textContent = `Your drawing as ${width}\u00a0×\u00a0${height} squares.`;
+    $("size").textContent = `Your drawing as ${width}\u00a0×\u00a0${height} squares`
+      + (model.crop ? "; the grey border is cut off." : ".");
     $("keeps").textContent = model.keeps
       ? "Your drawing will be kept, under the name that you choose, so that the network can learn from it."
       : "Nothing that you draw is kept.";
     $("classes").replaceChildren(...classButtons());
     $("about").textContent = `Model ${model.name}, version ${model.version}.`
       + (model.keeps ? " Only drawings that you correct are kept." : " Nothing that you draw is kept.");
-    $("note").textContent = model.note ?? "";
+    $("note").textContent = model.note ? sentence(model.note) : "";
     bars = new Bars($("bars"), model.classes);
   }
 
   /** Ask what is recognised, until there is an answer; one can draw meanwhile. */
   async function start() {
+    clearTimeout(askingAgain);
+    let found;
     try {
-      model = await globalThis.recogniser.describe();
+      found = await globalThis.recogniser.describe();
     } catch (error) {
       trouble(sentence(error.message));
-      if (error.retryAfter) setTimeout(start, 1000 * error.retryAfter);
+      if (error.retryAfter) askingAgain = setTimeout(start, 1000 * error.retryAfter);
       return;
     }
-    trouble("");
-    describe();
-    changed();
+    isDoubtful = false;
+    if (JSON.stringify(found) !== JSON.stringify(model)) { // else nothing changes under the visitor's hands
+      model = found;
+      describe();
+      blank();
+    }
+    if (strokes.isEmpty) rest();
+    else asking.want();
   }
 
   const dark = matchMedia("(prefers-color-scheme: dark)");
+  const CHOICE = "tinygrad_mnist colours"; // a host may show other pages, too
 
-  /** Follow the system's colours until the button is pressed. */
+  /** What was chosen at an earlier visit, if anything; a browser may refuse to keep it, or to say it. */
+  function colours() {
+    try {
+      return localStorage.getItem(CHOICE);
+    } catch {
+      return null;
+    }
+  }
+
+  /** Follow the system's colours until the button is pressed; then keep what was chosen. */
+  function choose(isDark) {
+    theme(isDark, true);
+    try {
+      localStorage.setItem(CHOICE, isDark ? "dark" : "light");
+    } catch { /* it holds until the page is closed */ }
+  }
+
   function theme(isDark, isChosen) {
     if (isChosen) document.documentElement.dataset.theme = isDark ? "dark" : "light";
     $("theme").setAttribute("aria-pressed", String(isDark));
@@ -211,10 +260,11 @@
     showInside();
   }
 
-  $("theme").addEventListener("click", () => theme($("theme").getAttribute("aria-pressed") !== "true", true));
+  $("theme").addEventListener("click", () => choose($("theme").getAttribute("aria-pressed") !== "true"));
   dark.addEventListener("change", () => document.documentElement.dataset.theme || theme(dark.matches, false));
   new ResizeObserver(showInside).observe($("saliency"));
-  theme(dark.matches, false);
+  const chosen = colours();
+  theme(chosen ? chosen === "dark" : dark.matches, chosen !== null);
   changed();
   start();
 }

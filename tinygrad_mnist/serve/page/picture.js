@@ -23,6 +23,14 @@
     return canvas;
   }
 
+  /** A picture under whose border, which is cut off before the network, lies a veil of grey. */
+  function veiled(image, crop) {
+    const isCut = (at, length) => at < crop || at >= length - crop;
+    const dimmed = (value) => 128 + 0.4 * (value - 128);
+    return image.map((row, y) =>
+      row.map((value, x) => (isCut(y, image.length) || isCut(x, row.length) ? dimmed(value) : value)));
+  }
+
   /** A pixel of a signed map: orange above 0, blue below, clear at 0. The root lets small values be seen. */
   function signed(scale) {
     const { positive, negative } = colours();
@@ -107,11 +115,12 @@
       this.#box = box;
     }
 
-    /** Show an answer to a drawing; `page` is what the small pictures lie on, "dark" or "light". */
-    show(answer, strokes, page) {
+    /** Show an answer to a drawing; `page` is what the model's pictures lie on, "dark" or "light". */
+    show(answer, strokes, { page, crop }) {
       const [height, width] = [answer.image.length, answer.image[0].length];
-      paint(this.#find("#picture"), answer.image, (value) => [value, value, value, 255]);
-      this.#label("#picture", `The picture that the network is shown: ${width} by ${height} squares`);
+      paint(this.#find("#picture"), veiled(answer.image, crop), (value) => [value, value, value, 255]);
+      const inner = crop ? `, of which it sees the ${width - 2 * crop} by ${height - 2 * crop} inside` : "";
+      this.#label("#picture", `The picture that the network is shown: ${width} by ${height} squares${inner}`);
       this.#box.classList.toggle("unexplained", !answer.explanation);
       if (!answer.explanation) return;
       this.#name(answer.class);

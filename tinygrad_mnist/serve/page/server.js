@@ -8,18 +8,35 @@
   /** An error with a sentence; with `retryAfter`, in seconds, where the same may succeed later. */
   const failure = (sentence, retryAfter) => Object.assign(new Error(sentence), { retryAfter });
 
-  /** Return what the service answers, as data, or throw its sentence. */
-  async function ask(path, options = {}) {
-    let response;
+  /** What ends a question: the time, or a signal where browsers can join two (those before 2024 cannot). */
+  function patience(stop) {
+    const late = AbortSignal.timeout(PATIENCE);
+    return stop && AbortSignal.any ? AbortSignal.any([stop, late]) : late;
+  }
+
+  /** Return JSON as data, and null where it is none. */
+  function parsed(text) {
     try {
-      response = await fetch(path, { ...options, signal: AbortSignal.timeout(PATIENCE) });
+      return JSON.parse(text);
+    } catch {
+      return null;
+    }
+  }
+
+  /** Return what the service answers, as data, or throw its sentence. */
+  async function ask(path, { stop, ...options } = {}) {
+    let response, found;
+    try {
+      response = await fetch(path, { ...options, signal: patience(stop) });
+      found = await response.text(); // it may break off, too
     } catch (error) {
       const what = error.name === "TimeoutError" ? "is slow" : "does not answer";
       throw failure(`The service ${what}. Trying again.`, AGAIN);
     }
-    const found = await response.json().catch(() => ({}));
-    if (response.ok) return found;
-    const sentence = found.error ?? `The service answered with status ${response.status}.`;
+    found = parsed(found);
+    if (response.ok && found) return found;
+    if (response.ok) throw failure("The service answered something else than was asked. Trying again.", AGAIN);
+    const sentence = found?.error ?? `The service answered with status ${response.status}.`;
     const wait = Number(response.headers.get("Retry-After")) || AGAIN;
     throw failure(sentence, PASSING.has(response.status) ? wait : undefined);
   }
@@ -36,11 +53,14 @@
   }
 
   /** Send a drawing to a path. */
-  const send = async (path, ink) =>
-    ask(path, { method: "POST", body: await png(ink), headers: { "Content-Type": "image/png" } });
+  const send = async (path, ink, stop) =>
+    ask(path, { method: "POST", body: await png(ink), headers: { "Content-Type": "image/png" }, stop });
 
-  /** Return what a model says of a drawing. */
-  const recognise = async (ink) => (await send("predict?explain=1", ink)).predictions[0];
+  /** Return what a model says of a drawing, and which model that was: the service may have another one by now. */
+  async function recognise(ink, stop) {
+    const { model, predictions } = await send("predict?explain=1", ink, stop);
+    return { ...predictions[0], model };
+  }
 
   let keeps = false; // whether the service keeps drawings
 

@@ -4,10 +4,24 @@
 There is no worker: a browser starts none for a page that was opened as a file, and one answer takes a few
 milliseconds. */
 {
-  const { network, preparation } = globalThis;
-  const { description } = globalThis.model;
-  const trained = network.build(globalThis.model.network);
+  const { model, network, preparation } = globalThis;
+  const description = model?.description;
   const MOST_UNITS = 24;
+  let trained = null; // the network, from the first question on
+
+  /** Return the network that computes; throw a sentence where a file of the folder is not whole. */
+  function opened() {
+    const broken = (file, cause) =>
+      new Error(`the file ${file} is missing or incomplete; copy the whole folder`, { cause });
+    const parts = { "model.js": model, "network.js": network, "preparation.js": preparation };
+    const absent = Object.keys(parts).find((file) => !parts[file]);
+    if (absent) throw broken(absent);
+    try {
+      return network.build(model.network);
+    } catch (cause) {
+      throw broken("model.js", cause);
+    }
+  }
 
   /** Return what a channel of a first convolution sees: its output, and the largest number of it. */
   function channelsOf(layer, out) {
@@ -36,8 +50,9 @@ milliseconds. */
     return { module, kind, units: kind === "Conv2d" ? channelsOf(layer, out) : mostActive(layer, given, out) };
   }
 
-  /** Return the answer to a drawing, as the service gives it. */
+  /** Return the answer to a drawing, as the service gives it, with the model that it is of. */
   function answer(drawing) {
+    trained ??= opened();
     const { image, placement } = preparation.prepare(drawing, description);
     const found = trained.forward(image);
     const { probabilities } = found;
@@ -52,13 +67,17 @@ milliseconds. */
       probabilities,
       image: network.asRows(image, description.image_shape),
       placement,
+      model: { name: description.name, version: description.version },
       explanation: { saliency: trained.saliency(found, index), first_layer: firstLayer(found) },
     };
   }
 
   globalThis.recogniser = Object.freeze({
     /** Return what the page has to know of the model. */
-    describe: async () => ({ ...description }),
+    async describe() {
+      trained ??= opened();
+      return { ...description };
+    },
     /** Return the answer to a drawing {width, height, values}, with its explanation. */
     recognise: async (drawing) => answer(drawing),
     /** Keep nothing, and say so: there is no server to keep it. */

@@ -1,7 +1,11 @@
-"""Drawings as the page makes them: dark strokes on white paper, with an empty margin."""
+"""Drawings as the page makes them, dark strokes on white paper with an empty margin; and files of them."""
+
+import io
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 Drawing = NDArray[np.uint8]
 
@@ -62,3 +66,20 @@ def special() -> list[Drawing]:
 def on_paper(digit: NDArray[np.uint8]) -> Drawing:
     """A digit of MNIST, light on dark, pasted large and dark on white paper, with a margin."""
     return np.pad(255 - np.kron(digit, np.ones((9, 9), np.uint8)), 14, constant_values=255)
+
+
+def stroke(height: int = 60, width: int = 80) -> Drawing:
+    """An upright stroke, on paper of any size."""
+    paper = np.full((height, width), 255, np.uint8)
+    paper[height // 6 : -height // 6, width // 2 : width // 2 + width // 10] = 0
+    return paper
+
+
+def encoded(picture: Image.Image | NDArray[np.uint8], kind: str = "PNG", **options: Any) -> bytes:
+    """A picture as the bytes of a file."""
+    file = io.BytesIO()
+    (picture if isinstance(picture, Image.Image) else Image.fromarray(picture)).save(file, kind, **options)
+    return file.getvalue()
+
+
+PNG = encoded(stroke())

@@ -1,4 +1,4 @@
-"""Models of recipes, not trained, whose answers are none the less decided and whose statistics have moved."""
+"""Models that were not trained, whose answers are none the less decided and whose statistics have moved."""
 
 import numpy as np
 
@@ -6,6 +6,9 @@ from tinygrad_mnist.data import Standardizer
 from tinygrad_mnist.training import RECIPES, Checkpoint
 from tinygrad_mnist.training.recipe.models import build_model
 from tinygrad_mnist.training.recipe.recipes import Recipe
+
+SMALL = Recipe("small", "a single layer")
+"""What is computed in no time, where the answers do not matter."""
 
 
 def untrained(recipe: str | Recipe, *, shape: tuple[int, int] | None = None, **origin: object) -> Checkpoint:
