@@ -19,8 +19,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from tinygrad_mnist.data import DataError
-from tinygrad_mnist.numbers import printable
-from tinygrad_mnist.serve import metrics
+from tinygrad_mnist.numbers import quoted, short_text
 from tinygrad_mnist.serve.admission import Admission, Room
 from tinygrad_mnist.serve.batching import Batcher, Job
 from tinygrad_mnist.serve.bodies import ALONE, READERS, Body, media_type, too_many
@@ -28,6 +27,7 @@ from tinygrad_mnist.serve.errors import Refused, overloaded
 from tinygrad_mnist.serve.headers import NOT_STORED, REVALIDATED, STRICT, bare_host, host_name, is_loopback
 from tinygrad_mnist.serve.kept import FullError, KeptDrawings
 from tinygrad_mnist.serve.limits import Limits
+from tinygrad_mnist.serve.metrics import CONTENT_TYPE, Metrics
 from tinygrad_mnist.serve.openapi import document
 from tinygrad_mnist.serve.page_files import page_files
 from tinygrad_mnist.training.prediction import prepare_found
@@ -54,7 +54,7 @@ class Application:
         The model.
     batcher : Batcher
         The thread that it answers in.
-    counted : Metrics
+    metrics : Metrics
         What counts.
     limits : Limits, optional
         What requests may take.
@@ -71,7 +71,7 @@ class Application:
         self,
         recogniser: Recogniser,
         batcher: Batcher,
-        counted: metrics.Metrics,
+        metrics: Metrics,
         limits: Limits | None = None,
         *,
         hosts: Collection[str] | None = None,
@@ -79,7 +79,7 @@ class Application:
         log: Callable[[str], None] | None = None,
     ) -> None:
         self.limits = limits or Limits()
-        self.metrics = counted
+        self.metrics = metrics
         self.admission = Admission(self.limits)
         self._recogniser = recogniser
         self._batcher = batcher
@@ -98,11 +98,11 @@ class Application:
             "/openapi.json": {"GET": self._specify},
             **{path: {"GET": self._show} for path in self._page},
         }
-        counted.watch("requests_held", "Requests with a body that are being answered", self._requests)
-        counted.watch("held_bytes", "Bytes of the bodies of these requests", lambda: self.admission.held)
-        counted.watch("queue_length", "Requests that no batch has taken yet", lambda: batcher.waiting)
+        metrics.watch("requests_held", "Requests with a body that are being answered", self._requests)
+        metrics.watch("held_bytes", "Bytes of the bodies of these requests", lambda: self.admission.held)
+        metrics.watch("queue_length", "Requests that no batch has taken yet", lambda: batcher.waiting)
         if kept is not None:
-            counted.watch("kept_drawings", "Drawings that are kept", lambda: kept.drawings)
+            metrics.watch("kept_drawings", "Drawings that are kept", lambda: kept.drawings)
 
     def _requests(self) -> int:
         return self.admission.requests
@@ -124,7 +124,7 @@ class Application:
         except asyncio.CancelledError:  # the time is over that the server had to end
             response = self._refusal(overloaded("the service is being stopped", "stopped"))
         except Exception as error:
-            path = _shown(request.scope["path"])
+            path = short_text(request.scope["path"])
             logger.error("%s %s: an error inside", request.method, path, exc_info=error)
             response = self._refusal(_FAULT)
         self._finish(request, response, monotonic() - started)
@@ -152,7 +152,7 @@ class Application:
             if name is None or not (is_loopback(name) or name in self._hosts):
                 raise Refused(
                     400,
-                    f"the service is not known by the name {_shown(name or '')!r}; open it as "
+                    f"the service is not known by the name {quoted(name or '')}; open it as "
                     "http://127.0.0.1, or start it with --allow-host NAME",
                     reason="host",
                 )
@@ -167,7 +167,7 @@ class Application:
         if handlers is None:
             raise Refused(
                 404,
-                f"there is nothing at {_shown(path)}; /openapi.json lists what there is",
+                f"there is nothing at {short_text(path)}; /openapi.json lists what there is",
                 reason="path",
             )
         if method == "OPTIONS":
@@ -176,7 +176,7 @@ class Application:
         if found is None:
             raise Refused(
                 405,
-                f"{_shown(method)} is no method of {path}; it takes {_allowed(handlers)}",
+                f"{short_text(method)} is no method of {path}; it takes {_allowed(handlers)}",
                 reason="method",
                 headers={"Allow": _allowed(handlers)},
             )
@@ -198,7 +198,7 @@ class Application:
         if self._log is not None:
             client = request.client.host if request.client else "-"
             self._log(
-                f"{client} {_shown(request.method)} {_shown(path)} {response.status_code} "
+                f"{client} {short_text(request.method)} {short_text(path)} {response.status_code} "
                 f"{1000 * seconds:.1f} ms"
             )
 
@@ -213,7 +213,7 @@ class Application:
         return _json({"status": "ok", "version": self._recogniser.version})
 
     async def _count(self, request: Request) -> Response:
-        return Response(self.metrics.text(), headers={"content-type": metrics.CONTENT_TYPE})
+        return Response(self.metrics.text(), headers={"content-type": CONTENT_TYPE})
 
     async def _specify(self, request: Request) -> Response:
         return Response(self._document, media_type=JSON)
@@ -286,7 +286,7 @@ class Application:
         if kind not in kinds:
             raise Refused(
                 415,
-                f"the body is {_shown(kind) or 'of no media type'}; send {_choice(kinds)}, and name it "
+                f"the body is {short_text(kind) or 'of no media type'}; send {_choice(kinds)}, and name it "
                 "as Content-Type",
                 reason="type",
             )
@@ -382,10 +382,5 @@ def _flag(request: Request, name: str) -> bool:
     """Return whether a parameter of the query is 1."""
     value = _parameter(request, name) or "0"
     if value not in ("0", "1"):
-        raise Refused(422, f"{name} is {_shown(value)!r}; expected 0 or 1", reason="query")
+        raise Refused(422, f"{name} is {quoted(value)}; expected 0 or 1", reason="query")
     return value == "1"
-
-
-def _shown(text: str) -> str:
-    """Return a text of a visitor's for a sentence: short, and without signs that a terminal acts on."""
-    return printable(text if len(text) <= 80 else f"{text[:80]}...")

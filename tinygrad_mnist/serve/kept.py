@@ -32,7 +32,7 @@ from tinygrad_mnist.data.picture_folders import is_class_name, is_picture_name, 
 from tinygrad_mnist.data.prepare import Preparation
 from tinygrad_mnist.extras import missing_package
 from tinygrad_mnist.files import Lock, LockedError, write
-from tinygrad_mnist.numbers import bytes_text, count_text, printable, size_text
+from tinygrad_mnist.numbers import bytes_text, count_text, quoted, size_text
 
 MOST_DRAWINGS: Final = 10_000
 """The drawings that are kept at most, if nothing else is said."""
@@ -127,7 +127,7 @@ class KeptDrawings:
         """
         if class_name not in self.class_names:
             known = ", ".join(self.class_names[:20]) + ", ..." * (len(self.class_names) > 20)
-            raise DataError(f"there is no class {printable(class_name[:40])!r}; the classes are {known}")
+            raise DataError(f"there is no class {quoted(class_name)}; the classes are {known}")
         found = drawing if isinstance(drawing, Picture) else find_picture(drawing)
         if max(found.size) > LARGEST_SIDE:
             raise DataError(
@@ -248,7 +248,7 @@ def _require_folder_name(name: str) -> None:
     """Raise if a class has a name that a folder cannot have, or that is not taken for that of a class."""
     if not is_class_name(name) or len(os.fsencode(name)) > _LONGEST or _UNSAFE.search(name):
         raise DataError(
-            f"drawings of the class {printable(name[:40])!r} cannot be kept, as the folder of a class cannot "
+            f"drawings of the class {quoted(name)} cannot be kept, as the folder of a class cannot "
             "be called so on every system; train with another name for it"
         )
 

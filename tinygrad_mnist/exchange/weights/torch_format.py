@@ -18,7 +18,7 @@ from typing import BinaryIO, Final, NamedTuple
 
 import numpy as np
 
-from tinygrad_mnist.exchange.weights.entries import Array, Entries, from_bfloat16, shown, unread_dtype
+from tinygrad_mnist.exchange.weights.entries import Array, Entries, from_bfloat16, unread_dtype
 from tinygrad_mnist.exchange.weights.errors import WeightsError
 from tinygrad_mnist.exchange.weights.torch_pickle import (
     ALONE,
@@ -29,7 +29,7 @@ from tinygrad_mnist.exchange.weights.torch_pickle import (
     read_pickle,
     write_pickle,
 )
-from tinygrad_mnist.numbers import bytes_text
+from tinygrad_mnist.numbers import bytes_text, quoted
 
 _ZIP: Final = b"PK\x03\x04"
 _BEFORE_1_6: Final = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
@@ -73,7 +73,8 @@ def read(path: Path) -> Entries:
         for storage, parts in _by_storage(tensors):
             member = members.get(f"{folder}/data/{storage.key}")
             if member is None or member.file_size != storage.size * _itemsize(storage.dtype):
-                raise _damaged(path, f"storage {shown(storage.key)} is missing, or is not as long as it says")
+                key = quoted(storage.key)
+                raise _damaged(path, f"storage {key} is missing, or is not as long as it says")
             _require_inside(parts, member.file_size, path)
             content = archive.read(member)
             distinct.update((id(tensor), _array(tensor, content, order)) for tensor in parts)
@@ -139,7 +140,7 @@ def _tensors(state: dict[object, object], path: Path) -> dict[str, Strided]:
     """
     tensors, spelt = {}, dict[bytes, Strided]()
     for name, value in state.items():
-        key = shown(name)
+        key = quoted(name)
         if isinstance(value, dict):
             raise WeightsError(
                 f"{path} has a dict under {key}, where a state dict has arrays; if that is one, save it "

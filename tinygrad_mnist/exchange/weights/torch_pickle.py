@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 from tinygrad_mnist.exchange.weights.entries import Array
-from tinygrad_mnist.numbers import printable
+from tinygrad_mnist.numbers import quoted, short_text
 
 
 class Storage(NamedTuple):
@@ -113,7 +113,7 @@ def _tensor(
     if more and more[0]:  # what PyTorch does to the numbers whenever it reads them
         marks = ", ".join(map(str, more[0])) if type(more[0]) is dict else "something"
         raise PickleError(
-            f"a tensor in it is marked as {printable(marks[:60])}; make its values plain before it is "
+            f"a tensor in it is marked as {short_text(marks)}; make its values plain before it is "
             "saved, as in tensor.resolve_neg()"
         )
     return Strided(storage, dtype or storage.dtype, offset, shape, strides)
@@ -208,7 +208,7 @@ class _Machine:
         dotted = f"{module}.{name}"
         if dotted not in _NAMES:
             raise PickleError(
-                f"it asks for {printable(dotted[:200])}, which no state dict needs, and nothing "
+                f"it asks for {short_text(dotted, 200)}, which no state dict needs, and nothing "
                 f"of it was run; {ALONE}"
             )
         self.stack.append(_NAMES[dotted])
@@ -230,7 +230,7 @@ class _Machine:
             ):
                 found = Storage(dtype, key, size)
                 if self.storages.setdefault(key, found) != found:
-                    raise PickleError(f"storage {printable(key[:60])!r} is described in it in two ways")
+                    raise PickleError(f"storage {quoted(key)} is described in it in two ways")
                 self.stack.append(self.storages[key])
             case _:
                 raise PickleError("a storage in it is described in a way that PyTorch does not write")
