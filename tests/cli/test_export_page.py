@@ -32,6 +32,11 @@ def test_a_page_is_written_and_its_files_are_listed(
     assert f'"version":"{version}"' in Path("my page/model.js").read_text("ascii")
 
 
+def test_the_threshold_of_a_page_may_be_chosen(run_directory: Path) -> None:
+    assert main(["export", str(run_directory), "--page", "page", "--threshold", "0.9"]) == 0
+    assert '"threshold":0.9' in Path("page/model.js").read_text("ascii")
+
+
 def test_a_page_takes_the_place_of_an_earlier_one(run_directory: Path) -> None:
     for _ in range(2):
         assert main(["export", str(run_directory), "--page", "page"]) == 0
@@ -44,6 +49,12 @@ def test_a_page_takes_the_place_of_an_earlier_one(run_directory: Path) -> None:
         ((), 2, "neither FILE nor --page DIR was given"),
         (("model.onnx", "--page", "page"), 2, "does not go with FILE (model.onnx)"),
         (("--standardize", "--page", "page"), 2, "does not go with --standardize"),
+        (
+            ("model.onnx", "--threshold", "0.9"),
+            2,
+            "--threshold is what a page is sure from; it goes with --page",
+        ),
+        (("--page", "page", "--threshold", "2"), 2, "2 is no probability, which are 0 to 1"),
         (("--page", "full"), 1, "full holds mine.txt, where nothing or an earlier page was expected"),
         (("--page", "full/mine.txt"), 1, "is a file, where a directory for the page was expected"),
         (("--page", "full/mine.txt/page"), 1, "cannot be written"),

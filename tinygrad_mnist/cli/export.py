@@ -54,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="write the page to draw a digit on, with the model in it and no server, in place of FILE; a "
         "directory that is there must be empty, or hold an earlier page, which is replaced",
     )
+    shared_options.add_threshold(parser, None)
     shared_options.add_model(parser)
     shared_options.add_threads(parser)
 
@@ -83,6 +84,8 @@ def _writer(arguments: argparse.Namespace) -> Writer:
     from tinygrad_mnist.exchange import FORMATS
     from tinygrad_mnist.training import RecipeError
 
+    if arguments.threshold is not None:
+        raise RecipeError("--threshold is what a page is sure from; it goes with --page DIR alone")
     if arguments.file is None:
         raise RecipeError("neither FILE nor --page DIR was given; name the one that is to be written")
     writers: dict[str, Writer] = {NETWORK: _write_network, **dict.fromkeys(FORMATS, _write_weights)}
@@ -176,7 +179,8 @@ def _write_page(arguments: argparse.Namespace) -> None:
         raise RecipeError(f"--page writes a page alone, and does not go with {other}; leave one of them out")
     require_page_directory(arguments.page)
     checkpoint = shared_options.load_run(arguments.checkpoint, arguments.model)
-    sizes = write_page(checkpoint, arguments.page)
+    chosen = {} if arguments.threshold is None else {"threshold": arguments.threshold}
+    sizes = write_page(checkpoint, arguments.page, **chosen)
     print_table(("file", "size"), [(name, bytes_text(size)) for name, size in sizes.items()])
     show(
         f"page {arguments.page}: {len(sizes)} files, {bytes_text(sum(sizes.values()))}",

@@ -52,13 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="keep the drawings that visitors correct, as DIR/7/....png, which 'train --data DIR' takes; "
         "without it nothing that is drawn or sent is kept",
     )
-    parser.add_argument(
-        "--threshold",
-        type=_probability,
-        default=0.7,
-        metavar="P",
-        help="the probability below which the page says 'not sure' (default 0.7)",
-    )
+    shared_options.add_threshold(parser)
     parser.add_argument(
         "--log", action="store_true", help="print a line for each request, with the address it came from"
     )
@@ -171,11 +165,3 @@ def _port(text: str) -> int:
     if not 0 <= port <= 65535:
         raise argparse.ArgumentTypeError(f"{text} is no port, which are 0 to 65535")
     return port
-
-
-def _probability(text: str) -> float:
-    """Return a probability."""
-    probability = shared_options.number(text)
-    if not 0 <= probability <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is no probability, which are 0 to 1")
-    return probability

@@ -113,6 +113,25 @@ def add_tta(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_threshold(parser: argparse.ArgumentParser, default: float | None = 0.7) -> None:
+    """Declare ``--threshold``; its default is 0.7, also where None says that it was not given."""
+    parser.add_argument(
+        "--threshold",
+        type=_probability,
+        default=default,
+        metavar="P",
+        help="the probability below which the page says 'not sure' (default 0.7)",
+    )
+
+
+def _probability(text: str) -> float:
+    """Return a probability."""
+    probability = number(text)
+    if not 0 <= probability <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is no probability, which are 0 to 1")
+    return probability
+
+
 def add_model(parser: argparse.ArgumentParser, purpose: str | None = None) -> None:
     """Declare ``--model``."""
     parser.add_argument(

@@ -129,6 +129,8 @@ class Tracer(Recorder, OptimizerTracer):
         """Return the value of what lies in a slot at each call; ``array`` shows what it looks like."""
         if not array.dtype.isnative and not isinstance(slot, ArgumentSlot):
             raise RunsEagerly("an array has the byte order of another machine")
+        if array.dtype.isbuiltin == 2:  # as bfloat16 is; in eager it is refused in a sentence
+            raise RunsEagerly(f"an array is of dtype {array.dtype}, which NumPy does not have")
         self.slots.append(slot)
         self.noted += 1
         return self.builder.input(array, self._known_input(slot))

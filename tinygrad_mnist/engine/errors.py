@@ -111,7 +111,7 @@ def check_not_stale(node: Any) -> None:
         if getattr(parent, "written", 0) > node.time:
             name = f"parameter '{parent.name}'" if parent.name else "a Tensor"
             raise RuntimeError(
-                f"{name} of shape {array.shape} was changed (by an optimiser, by '.data =', or in its memory, "
+                f"{name} of shape {array.shape} was changed (by an optimiser, by '.data =' or in its memory, "
                 f"as mark_written() says) after '{node.op.name}' recorded it, so this backward would mix old "
                 "and new values; compute the result again after the change"
             )

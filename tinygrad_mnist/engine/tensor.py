@@ -47,8 +47,8 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
-# Arguments of these types go to an operation as they are: made into arrays, they would no longer be weak, and a
-# float32 Tensor times 2.0 would become float64.
+# Arguments of these types go to an operation as they are: made into arrays, they would no longer be weak, and
+# a float32 Tensor times 2.0 would become float64.
 _NUMBERS = frozenset({int, float, bool})
 _NOTHING: Mapping[str, Any] = {}
 

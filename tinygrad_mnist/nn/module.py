@@ -427,11 +427,7 @@ class Module:
             shape or dtype, beyond the range of the dtype here, or damaged in its file; nothing was loaded.
         """
         if not isinstance(state, Mapping):
-            what = f"a state dict has arrays by name, but a {type(state).__name__} was given"
-            is_module = hasattr(state, "state_dict")
-            raise TypeError(
-                f"{what}; {'give its state_dict()' if is_module else 'a file is loaded by model.load(path)'}"
-            )
+            raise _no_state_dict(state)
         entries = self._state()
         missing = [name for name in entries if name not in state]
         unexpected = [name for name in state if name not in entries]
@@ -738,6 +734,13 @@ class IncompatibleKeys(NamedTuple):
 
     missing_keys: list[str]
     unexpected_keys: list[str]
+
+
+def _no_state_dict(given: Any) -> TypeError:
+    """Return the error for what is no state dict."""
+    has_one = hasattr(given, "state_dict")
+    advice = "give its state_dict()" if has_one else "a file is loaded by model.load(path)"
+    return TypeError(f"a state dict has arrays by name, but a {type(given).__name__} was given; {advice}")
 
 
 def _require_header_fits(entry: Tensor | Array, state: Mapping[str, Any], name: str) -> None:

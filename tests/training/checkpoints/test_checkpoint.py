@@ -83,7 +83,7 @@ def test_what_is_no_checkpoint_is_told_how_to_be_one(
 
 
 def test_a_run_in_place_of_its_checkpoint_is_told(checkpoint: Checkpoint) -> None:
-    with pytest.raises(TypeError, match=r"SimpleNamespace was given; expected a Checkpoint: give its \.check"):
+    with pytest.raises(TypeError, match=r"SimpleNamespace was given; expected a Checkpoint: give its \."):
         require_checkpoint(SimpleNamespace(checkpoint=checkpoint))
 
 

@@ -46,12 +46,7 @@ def entries_of(state: Mapping[str, Any] | Module) -> Entries:
     if isinstance(state, Module):
         state = state._state()
     if not isinstance(state, Mapping):
-        given: Any = state
-        raise WeightsError(
-            f"a PyTorch module ({type(given).__name__}) was given; give its state_dict()"
-            if library_of(given) == "PyTorch" and hasattr(given, "state_dict")
-            else f"a {type(given).__name__} was given; expected a module, or a state dict with arrays by name"
-        )
+        raise _no_state_dict(state)
     entries: Entries = {}
     seen: dict[tuple[Any, ...], tuple[Array, Array]] = {}  # the first keeps its memory from being used again
     for name, value in state.items():
@@ -63,6 +58,14 @@ def entries_of(state: Mapping[str, Any] | Module) -> Entries:
             seen[place] = given, np.asarray(given, given.dtype.name, order="C")
         entries[name] = seen[place][1]
     return entries
+
+
+def _no_state_dict(given: Any) -> WeightsError:
+    """Return the error for what is neither a module of ours nor a state dict."""
+    name = type(given).__name__
+    if library_of(given) == "PyTorch" and hasattr(given, "state_dict"):
+        return WeightsError(f"a PyTorch module ({name}) was given; give its state_dict()")
+    return WeightsError(f"a {name} was given; expected a module, or a state dict with arrays by name")
 
 
 def twins_of(entries: Entries) -> dict[str, str]:
