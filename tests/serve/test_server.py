@@ -41,6 +41,7 @@ PATIENT = Limits(
 )
 HASTY = replace(PATIENT, header_seconds=0.2, body_seconds=0.2)
 """For visitors who never send the rest."""
+EVERYWHERE = ["--host", "0.0.0.0"]
 SERVE = "tinygrad_mnist.serve.server.serve"
 
 
@@ -466,25 +467,35 @@ def test_a_directory_that_cannot_be_written_is_found_at_the_start(
 
 
 @pytest.mark.parametrize(
-    ("host", "others", "expected"),
+    ("options", "others", "expected"),
     [
-        ("127.0.0.1", ["192.0.2.7"], ["http://127.0.0.1:{}/"]),
+        ([], ["192.0.2.7"], ["http://127.0.0.1:{}/"]),
         (
-            "0.0.0.0",
+            EVERYWHERE,
             ["192.0.2.7", "10.0.0.3"],
             [
                 "http://127.0.0.1:{}/",
                 "on other machines: http://192.0.2.7:{}/, http://10.0.0.3:{}/",
             ],
         ),
-        ("0.0.0.0", [], ["http://127.0.0.1:{}/", "on other machines: this one has no address in a network"]),
+        (EVERYWHERE, [], ["http://127.0.0.1:{}/", "on other machines: this one has no address in a network"]),
+        (
+            [*EVERYWHERE, "--allow-host", "10.0.0.3"],
+            ["192.0.2.7", "10.0.0.3"],
+            ["http://127.0.0.1:{}/", "on other machines: http://10.0.0.3:{}/"],
+        ),
+        (
+            [*EVERYWHERE, "--allow-host", "a.example"],
+            ["192.0.2.7"],
+            ["http://127.0.0.1:{}/", "on other machines: by the names of --allow-host alone, a.example"],
+        ),
     ],
 )
 def test_the_addresses_that_can_be_opened_are_printed(
     run: Path,
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
-    host: str,
+    options: list[str],
     others: list[str],
     expected: list[str],
 ) -> None:
@@ -495,7 +506,7 @@ def test_the_addresses_that_can_be_opened_are_printed(
     ports: list[int] = []
     monkeypatch.setattr(SERVE, serve)
     monkeypatch.setattr("tinygrad_mnist.serve.addresses.own_addresses", lambda family: others)
-    assert main(["serve", str(run), "--port", "0", "--host", host]) == 0
+    assert main(["serve", str(run), "--port", "0", *options]) == 0
     *lines, stops, _ = capsys.readouterr().out.splitlines()
     assert stops == "Ctrl-C stops it"
     assert len(lines) == len(expected)

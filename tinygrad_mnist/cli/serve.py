@@ -93,7 +93,7 @@ def run(arguments: argparse.Namespace) -> int:
                 hosts=hosts,
                 kept=kept,
                 log=show if arguments.log else None,
-                started=lambda stop: show(*_where(title, sockets), "Ctrl-C stops it"),
+                started=lambda stop: show(*_where(title, sockets, hosts), "Ctrl-C stops it"),
             )
     finally:
         for one in sockets:
@@ -125,19 +125,24 @@ def _kept(directory: str | None, checkpoint: Checkpoint) -> KeptDrawings | None:
     return kept
 
 
-def _where(title: str, sockets: list[socket.socket]) -> list[str]:
-    """Return the lines that say what to open in a browser: here, and on other machines."""
+def _where(title: str, sockets: list[socket.socket], hosts: list[str] | None) -> list[str]:
+    """Return the lines that say what to open in a browser: here, and on other machines.
+
+    Of the addresses of this machine those are said that the service answers to: ``hosts``, where it is given.
+    """
     from tinygrad_mnist.serve.addresses import own_addresses
 
     host, port = sockets[0].getsockname()[:2]
     if host not in _EVERY:
         return [f"{title} at {_address(host, port)}"]
-    lines = [f"{title} at {_address(_EVERY[host], port)}"]
-    if others := own_addresses(sockets[0].family):
-        lines.append(f"on other machines: {', '.join(_address(other, port) for other in others)}")
+    others = [one for one in own_addresses(sockets[0].family) if hosts is None or one in hosts]
+    if others:
+        there = ", ".join(_address(other, port) for other in others)
+    elif hosts is None:
+        there = "this one has no address in a network just now"
     else:
-        lines.append("on other machines: this one has no address in a network just now")
-    return lines
+        there = f"by the names of --allow-host alone, {', '.join(hosts)}"
+    return [f"{title} at {_address(_EVERY[host], port)}", f"on other machines: {there}"]
 
 
 _EVERY: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
