@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from textwrap import fill
 from typing import Any, Final
@@ -29,6 +30,65 @@ TARGET: Final = ROOT / "docs" / "explanation" / "onnx_coverage.md"
 WIDTH: Final = 118
 PASSED_ON: Final = ("Identity", "Cast")
 """Operators that change no value, or the dtype alone."""
+
+
+PAGE: Final = """# What ONNX can hold
+
+Written by `scripts/make_onnx_coverage.py` from the table of converters. A test exports every operation with
+the samples of its gradient check, and compares the values of `onnx.reference` and of onnxruntime with ours.
+An operation that is in no table fails that test.
+
+| of {operations} operations | |
+|---|--:|
+| one operator of ONNX | {single} |
+| several operators | {several} |
+| refused | {refused} |
+
+NumPy's other functions are formulae of these operations. Those that look at values to choose what they
+compute (`np.sort`, `np.median`, `np.interp`) would become constants, and are refused with a sentence that
+says where.
+
+## One operator
+
+{single_list}
+
+## Several operators
+
+| operation | operators |
+|---|---|
+{several_rows}
+
+They are formulae that keep the digits of small results and do not overflow: `log1p` is not written as
+log(1 + x). Images are resized by products with our own matrices, as ONNX's Resize finds the places of pixels
+in float32.
+
+## With limits
+
+| operation | what is refused |
+|---|---|
+{limit_rows}
+
+## Refused
+
+| operations | reason |
+|---|---|
+{refused_rows}
+
+## How near the values are
+
+Within 1e-5, relative to the largest number of a result; most elementwise operations are that near relative
+to each single number. Two are not, far from 0: onnxruntime computes Sigmoid below -17 and Gelu below -4 with
+an error of up to 5e-7, where the true results are as small. float16 is computed in float32 and rounded once
+an operation, as here. The sign of a NaN, which `copysign` and `signbit` read, is not told.
+
+## float64
+
+onnxruntime computes some operators in float32 alone. A model in float64 with one of these operations is a
+valid file, which `onnx.reference` runs, and onnxruntime does not:
+
+{narrow_list}
+"""
+"""The page, with places for the tables."""
 
 
 def file_of(name: str, dtype: Any, directory: Path) -> Path:
@@ -70,65 +130,26 @@ def page() -> str:
     reasons: dict[str, list[str]] = {}
     for each, reason in REFUSED.items():
         reasons.setdefault(reason, []).append(f"`{each}`")
-    return f"""# What ONNX can hold
-
-Written by `scripts/make_onnx_coverage.py` from the table of converters. A test exports every operation with
-the samples of its gradient check, and compares the values of `onnx.reference` and of onnxruntime with ours.
-An operation that is in no table fails that test.
-
-| of {len(REGISTRY)} operations | |
-|---|--:|
-| one operator of ONNX | {len(single)} |
-| several operators | {len(several)} |
-| refused | {len(REFUSED)} |
-
-NumPy's other functions are formulae of these operations. Those that look at values to choose what they
-compute (`np.sort`, `np.median`, `np.interp`) would become constants, and are refused with a sentence that
-says where.
-
-## One operator
-
-{_wrapped([f"`{each}` {kind}" for each, kind in single.items()])}
-
-## Several operators
-
-| operation | operators |
-|---|---|
-{chr(10).join(f"| `{each}` | {', '.join(kinds)} |" for each, kinds in several.items())}
-
-They are formulae that keep the digits of small results and do not overflow: `log1p` is not written as
-log(1 + x). Images are resized by products with our own matrices, as ONNX's Resize finds the places of pixels
-in float32.
-
-## With limits
-
-| operation | what is refused |
-|---|---|
-{chr(10).join(f"| `{each}` | {what} |" for each, what in LIMITS.items())}
-
-## Refused
-
-| operations | reason |
-|---|---|
-{chr(10).join(f"| {', '.join(names)} | {reason} |" for reason, names in reasons.items())}
-
-## How near the values are
-
-Within 1e-5, relative to the largest number of a result; most elementwise operations are that near relative
-to each single number. Two are not, far from 0: onnxruntime computes Sigmoid below -17 and Gelu below -4 with
-an error of up to 5e-7, where the true results are as small. float16 is computed in float32 and rounded once
-an operation, as here. The sign of a NaN, which `copysign` and `signbit` read, is not told.
-
-## float64
-
-onnxruntime computes some operators in float32 alone. A model in float64 with one of these operations is a
-valid file, which `onnx.reference` runs, and onnxruntime does not:
-
-{_wrapped([f"`{each}`" for each in narrow])}
-"""
+    return PAGE.format(
+        operations=len(REGISTRY),
+        single=len(single),
+        several=len(several),
+        refused=len(REFUSED),
+        single_list=_wrapped(f"`{each}` {kind}" for each, kind in single.items()),
+        several_rows=_rows((f"`{each}`", ", ".join(kinds)) for each, kinds in several.items()),
+        limit_rows=_rows((f"`{each}`", what) for each, what in LIMITS.items()),
+        refused_rows=_rows((", ".join(names), reason) for reason, names in reasons.items()),
+        narrow_list=_wrapped(f"`{each}`" for each in narrow),
+    )
 
 
-def _wrapped(items: list[str]) -> str:
+def _rows(rows: Iterable[tuple[str, str]]) -> str:
+    """Return the rows of a table."""
+    return "\n".join(f"| {first} | {second} |" for first, second in rows)
+
+
+def _wrapped(items: Iterable[str]) -> str:
+    """Return items in lines that are not too long; none is broken."""
     return fill(", ".join(item.replace(" ", "\0") for item in items), WIDTH).replace("\0", " ")
 
 

@@ -174,3 +174,29 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text)
+
+
+def short_text(text: str, most: int = 80) -> str:
+    r"""Return text of unknown origin for a sentence: printable, and cut where it is long.
+
+    Examples
+    --------
+    >>> short_text("3\n"), short_text("abcdef", 3)
+    ('3\\n', 'abc...')
+    """
+    return printable(_cut(text, most))
+
+
+def quoted(value: object, most: int = 80) -> str:
+    r"""Return a value of unknown origin in quotes for a sentence: printable, and cut where it is long.
+
+    Examples
+    --------
+    >>> print(quoted("layer.weight"), quoted("a\n"), quoted("abcdef", 3))
+    'layer.weight' 'a\n' 'abc...'
+    """
+    return repr(_cut(str(value), most))
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[:most]}..."

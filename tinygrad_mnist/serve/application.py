@@ -19,8 +19,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from tinygrad_mnist.data import DataError
-from tinygrad_mnist.numbers import printable
-from tinygrad_mnist.serve import metrics
+from tinygrad_mnist.numbers import quoted, short_text
 from tinygrad_mnist.serve.admission import Admission, Room
 from tinygrad_mnist.serve.batching import Batcher, Job
 from tinygrad_mnist.serve.bodies import ALONE, READERS, Body, media_type, too_many
@@ -37,6 +36,7 @@ from tinygrad_mnist.serve.headers import (
 )
 from tinygrad_mnist.serve.kept import FullError, KeptDrawings
 from tinygrad_mnist.serve.limits import Limits
+from tinygrad_mnist.serve.metrics import CONTENT_TYPE, Metrics
 from tinygrad_mnist.serve.openapi import document
 from tinygrad_mnist.serve.page_files import page_files
 from tinygrad_mnist.training.prediction import prepare_found
@@ -63,7 +63,7 @@ class Application:
         The model.
     batcher : Batcher
         The thread that it answers in.
-    counted : Metrics
+    metrics : Metrics
         What counts.
     limits : Limits, optional
         What requests may take.
@@ -80,7 +80,7 @@ class Application:
         self,
         recogniser: Recogniser,
         batcher: Batcher,
-        counted: metrics.Metrics,
+        metrics: Metrics,
         limits: Limits | None = None,
         *,
         hosts: Collection[str] | None = None,
@@ -88,7 +88,7 @@ class Application:
         log: Callable[[str], None] | None = None,
     ) -> None:
         self.limits = limits or Limits()
-        self.metrics = counted
+        self.metrics = metrics
         self.admission = Admission(self.limits)
         self._recogniser = recogniser
         self._batcher = batcher
@@ -108,11 +108,11 @@ class Application:
             "/openapi.json": {"GET": self._specify},
             **{path: {"GET": self._show} for path in self._page},
         }
-        counted.watch("requests_held", "Requests with a body that are being answered", self._requests)
-        counted.watch("held_bytes", "Bytes of the bodies of these requests", lambda: self.admission.held)
-        counted.watch("queue_length", "Requests that no batch has taken yet", lambda: batcher.waiting)
+        metrics.watch("requests_held", "Requests with a body that are being answered", self._requests)
+        metrics.watch("held_bytes", "Bytes of the bodies of these requests", lambda: self.admission.held)
+        metrics.watch("queue_length", "Requests that no batch has taken yet", lambda: batcher.waiting)
         if kept is not None:
-            counted.watch("kept_drawings", "Drawings that are kept", lambda: kept.drawings)
+            metrics.watch("kept_drawings", "Drawings that are kept", lambda: kept.drawings)
 
     def _requests(self) -> int:
         return self.admission.requests
@@ -124,7 +124,7 @@ class Application:
         if scope["type"] != "http":
             return
         started = monotonic()
-        request = Request(scope, receive)
+        request = Request(_in_origin_form(scope), receive)
         try:
             response = await self._answered(request)
         except Refused as refusal:
@@ -134,7 +134,8 @@ class Application:
         except asyncio.CancelledError:  # the time is over that the server had to end
             response = self._refusal(overloaded("the service is being stopped", "stopped"))
         except Exception as error:
-            logger.error("%s %s: an error inside", request.method, _shown(scope["path"]), exc_info=error)
+            path = short_text(request.scope["path"])
+            logger.error("%s %s: an error inside", request.method, path, exc_info=error)
             response = self._refusal(_FAULT)
         self._finish(request, response, monotonic() - started)
         await response(scope, receive, send)
@@ -168,7 +169,7 @@ class Application:
             if name is None or not (is_loopback(name) or name in self._hosts):
                 raise Refused(
                     400,
-                    f"the service is not known by the name {_quoted(name or given)}; open it as "
+                    f"the service is not known by the name {quoted(name or given)}; open it as "
                     "http://127.0.0.1, or start it with --allow-host NAME",
                     reason="host",
                 )
@@ -185,7 +186,7 @@ class Application:
         if handlers is None:
             raise Refused(
                 404,
-                f"there is nothing at {_shown(path)}; /openapi.json lists what there is",
+                f"there is nothing at {short_text(path)}; /openapi.json lists what there is",
                 reason="path",
             )
         if method == "OPTIONS":
@@ -194,7 +195,7 @@ class Application:
         if found is None:
             raise Refused(
                 405,
-                f"{_shown(method)} is no method of {path}; it takes {_allowed(handlers)}",
+                f"{short_text(method)} is no method of {path}; it takes {_allowed(handlers)}",
                 reason="method",
                 headers={"Allow": _allowed(handlers)},
             )
@@ -218,7 +219,7 @@ class Application:
         if self._log is not None:
             client = request.client.host if request.client else "-"
             self._log(
-                f"{client} {_shown(request.method)} {_shown(path)} {response.status_code} "
+                f"{client} {short_text(request.method)} {short_text(path)} {response.status_code} "
                 f"{1000 * seconds:.1f} ms"
             )
 
@@ -233,7 +234,7 @@ class Application:
         return _json({"status": "ok", "version": self._recogniser.version})
 
     async def _count(self, request: Request) -> Response:
-        return Response(self.metrics.text(), headers={"content-type": metrics.CONTENT_TYPE})
+        return Response(self.metrics.text(), headers={"content-type": CONTENT_TYPE})
 
     async def _specify(self, request: Request) -> Response:
         return Response(self._document, media_type=JSON)
@@ -313,7 +314,7 @@ class Application:
         if kind not in kinds:
             raise Refused(
                 415,
-                f"the body is {_shown(kind) or 'of no media type'}; send {_choice(kinds)}, and name it "
+                f"the body is {short_text(kind) or 'of no media type'}; send {_choice(kinds)}, and name it "
                 "as Content-Type",
                 reason="type",
             )
@@ -360,6 +361,16 @@ class Gone(Exception):
     """A visitor who left before the request was there."""
 
 
+def _in_origin_form(scope: Scope) -> Scope:
+    """Return a request to a whole address as one to its path; its host counts (RFC 9112, section 3.2.2)."""
+    scheme, separator, rest = scope["path"].partition("://")
+    if not separator or scheme.lower() not in ("http", "https"):
+        return scope
+    host, _, path = rest.partition("/")
+    others = [(name, value) for name, value in scope["headers"] if name != b"host"]
+    return {**scope, "path": f"/{path}", "headers": [*others, (b"host", host.encode())]}
+
+
 _STRICT: Final = [(name.encode(), value.encode()) for name, value in STRICT.items()]
 _FAULT: Final = Refused(
     500, "an error inside the service, which its log tells more about; try another picture", reason="fault"
@@ -400,7 +411,7 @@ def _flag(request: Request, name: str) -> bool:
     """Return whether a parameter of the query is 1."""
     value = _parameter(request, name) or "0"
     if value not in ("0", "1"):
-        raise Refused(422, f"{name} is {_quoted(value)}; expected 0 or 1", reason="query")
+        raise Refused(422, f"{name} is {quoted(value)}; expected 0 or 1", reason="query")
     return value == "1"
 
 
@@ -416,17 +427,3 @@ def _require_small_head(request: Request) -> None:
         raise Refused(
             431, f"the headers have more than {LARGEST_HEADERS:,} bytes; send fewer", reason="headers"
         )
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 80 else f"{text[:80]}..."
-
-
-def _shown(text: str) -> str:
-    """Return a text of a visitor's for a sentence: short, and without signs that a terminal acts on."""
-    return printable(_short(text))
-
-
-def _quoted(text: str) -> str:
-    """Return a text of a visitor's as `_shown` does, in quotation marks."""
-    return repr(_short(text))

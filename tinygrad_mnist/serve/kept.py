@@ -30,8 +30,9 @@ from tinygrad_mnist.data.errors import DataError
 from tinygrad_mnist.data.images import Picture, PictureLike, find_picture
 from tinygrad_mnist.data.picture_folders import is_class_name, is_picture_name, visible
 from tinygrad_mnist.data.prepare import Preparation
+from tinygrad_mnist.extras import missing_package
 from tinygrad_mnist.files import Lock, LockedError, write
-from tinygrad_mnist.numbers import bytes_text, count_text, size_text
+from tinygrad_mnist.numbers import bytes_text, count_text, quoted, size_text
 
 MOST_DRAWINGS: Final = 10_000
 """The drawings that are kept at most, if nothing else is said."""
@@ -127,7 +128,7 @@ class KeptDrawings:
         """
         if class_name not in self.class_names:
             known = ", ".join(self.class_names[:20]) + ", ..." * (len(self.class_names) > 20)
-            raise DataError(f"there is no class {class_name[:40]!r}; the classes are {known}")
+            raise DataError(f"there is no class {quoted(class_name)}; the classes are {known}")
         found = drawing if isinstance(drawing, Picture) else find_picture(drawing)
         if max(found.size) > LARGEST_SIDE:
             raise DataError(
@@ -252,7 +253,7 @@ def _require_folder_name(name: str) -> None:
     """Raise if a class has a name that a folder cannot have, or that is not taken for that of a class."""
     if not is_class_name(name) or len(os.fsencode(name)) > _LONGEST or _UNSAFE.search(name):
         raise DataError(
-            f"drawings of the class {name[:40]!r} cannot be kept, as the folder of a class cannot "
+            f"drawings of the class {quoted(name)} cannot be kept, as the folder of a class cannot "
             "be called so on every system; train with another name for it"
         )
 
@@ -268,9 +269,7 @@ def _png(grey: NDArray[np.uint8]) -> bytes:
     try:
         from PIL import Image
     except ImportError as error:
-        raise ImportError(
-            'Pillow is needed to keep drawings: install it with pip install "tinygrad_mnist[serve]".'
-        ) from error
+        raise missing_package("to keep drawings", "serve", "Pillow") from error
     stream = io.BytesIO()
     Image.fromarray(grey).save(stream, "PNG")
     return stream.getvalue()

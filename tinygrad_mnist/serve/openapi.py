@@ -184,82 +184,105 @@ ERRORS: Final[dict[int, tuple[str, str]]] = {
 # ---- schemas -----------------------------------------------------------------------------------------------
 
 
+_TEXT: Final[Schema] = {"type": "string"}
+_WHOLE: Final[Schema] = {"type": "integer"}
+_NUMBER: Final[Schema] = {"type": "number"}
+_SHARE: Final[Schema] = {"type": "number", "minimum": 0, "maximum": 1}
+
+
 def _schemas(model: Mapping[str, Any], limits: Limits) -> dict[str, Schema]:
     height, width = model["image_shape"]
-    name = {"type": "string", "enum": list(model["classes"])}
-    text, whole, number = {"type": "string"}, {"type": "integer"}, {"type": "number"}
-    share = {"type": "number", "minimum": 0, "maximum": 1}
-    pixel = {"type": "number", "minimum": 0, "maximum": 65535}
-    picture = _array(_array(pixel, least=1), least=1)
-    pictures = _array(picture, least=1, most=limits.pictures)
     return {
-        "Arrays": {
-            "description": "Rows of numbers, 0 for black and 255, or 1, for white; or several such pictures.",
-            "oneOf": [picture, pictures, _object(image=picture), _object(images=pictures)],
-        },
-        "Error": _object(error=text),
-        "Health": _object(status={"const": "ok"}, version=text),
+        "Arrays": _arrays(limits),
+        "Error": _object(error=_TEXT),
+        "Health": _object(status={"const": "ok"}, version=_TEXT),
         "Kept": _object(kept={"const": True}),
-        "Model": _object(
-            name=text,
-            version={"type": "string", "pattern": "^[0-9a-f]{12}$"},
-            classes=_array(text, least=2),
-            image_shape=_array(whole, least=2, most=2),
-            crop=whole,
-            preparation={"enum": ["mnist", "uci", "whole"]},
-            page={"enum": ["dark", "light", None]},
-            threshold=share,
-            keeps={"type": "boolean"},
-            note={"type": ["string", "null"]},
-        ),
+        "Model": _model(),
         "Predictions": _object(
-            model=_object(name=text, version=text),
-            classes=_array(text, least=2),
+            model=_object(name=_TEXT, version=_TEXT),
+            classes=_array(_TEXT, least=2),
             predictions=_array(_reference("Prediction"), least=1),
         ),
-        "Prediction": {
-            **_object(
-                **{"class": name},
-                index=whole,
-                probability=share,
-                sure={"type": "boolean", "description": "Whether the probability reaches the threshold"},
-                probabilities=_array(share, least=len(model["classes"]), most=len(model["classes"])),
-                image={
-                    "description": "The picture as the model was shown it",
-                    **_rows({"type": "integer", "minimum": 0, "maximum": 255}, height, width),
-                },
-                placement={
-                    "description": "A matrix [[a, b, c], [d, e, f]]: the point (x, y) of the image lies at "
-                    "(a x + b y + c, d x + e y + f) of the picture that was given, in pixels",
-                    **_rows(number, 2, 3),
-                },
-                explanation=_reference("Explanation"),
-            ),
-            "required": [
-                *("class", "index", "probability", "sure", "probabilities", "image", "placement"),
+        "Prediction": _prediction(list(model["classes"]), height, width),
+        "Explanation": _explanation(height, width),
+    }
+
+
+def _arrays(limits: Limits) -> Schema:
+    """Return the schema of a body of JSON."""
+    pixel = {"type": "number", "minimum": 0, "maximum": 65535}
+    picture = _array(_array(pixel, least=1, most=limits.side), least=1, most=limits.side)
+    pictures = _array(picture, least=1, most=limits.pictures)
+    return {
+        "description": "Rows of numbers, 0 for black and 255, or 1, for white; or several such pictures.",
+        "oneOf": [picture, pictures, _object(image=picture), _object(images=pictures)],
+    }
+
+
+def _model() -> Schema:
+    """Return the schema of what is told of the model."""
+    return _object(
+        name=_TEXT,
+        version={"type": "string", "pattern": "^[0-9a-f]{12}$"},
+        classes=_array(_TEXT, least=2),
+        image_shape=_array(_WHOLE, least=2, most=2),
+        crop=_WHOLE,
+        preparation={"enum": ["mnist", "uci", "whole"]},
+        page={"enum": ["dark", "light", None]},
+        threshold=_SHARE,
+        keeps={"type": "boolean"},
+        note={"type": ["string", "null"]},
+    )
+
+
+def _prediction(classes: list[str], height: int, width: int) -> Schema:
+    """Return the schema of the answer to one picture."""
+    return {
+        **_object(
+            **{"class": {"type": "string", "enum": classes}},
+            index=_WHOLE,
+            probability=_SHARE,
+            sure={"type": "boolean", "description": "Whether the probability reaches the threshold"},
+            probabilities=_array(_SHARE, least=len(classes), most=len(classes)),
+            image={
+                "description": "The picture as the model was shown it",
+                **_rows({"type": "integer", "minimum": 0, "maximum": 255}, height, width),
+            },
+            placement={
+                "description": "A matrix [[a, b, c], [d, e, f]]: the point (x, y) of the image lies at "
+                "(a x + b y + c, d x + e y + f) of the picture that was given, in pixels",
+                **_rows(_NUMBER, 2, 3),
+            },
+            explanation=_reference("Explanation"),
+        ),
+        "required": [
+            *("class", "index", "probability", "sure", "probabilities", "image", "placement"),
+        ],
+    }
+
+
+def _explanation(height: int, width: int) -> Schema:
+    """Return the schema of what an answer depends on."""
+    return _object(
+        saliency={
+            "description": "The gradient of the class's score with respect to the standardised picture",
+            **_rows(_NUMBER, height, width),
+        },
+        first_layer={
+            "description": "What the first layer sees; null where that is no picture",
+            "oneOf": [
+                {"type": "null"},
+                _object(
+                    module=_TEXT,
+                    kind=_TEXT,
+                    units=_array(
+                        _object(unit=_WHOLE, value=_NUMBER, map=_array(_array(_NUMBER, least=1), least=1)),
+                        most=24,
+                    ),
+                ),
             ],
         },
-        "Explanation": _object(
-            saliency={
-                "description": "The gradient of the class's score with respect to the standardised picture",
-                **_rows(number, height, width),
-            },
-            first_layer={
-                "description": "What the first layer sees; null where that is no picture",
-                "oneOf": [
-                    {"type": "null"},
-                    _object(
-                        module=text,
-                        kind=text,
-                        units=_array(
-                            _object(unit=whole, value=number, map=_array(_array(number, least=1), least=1)),
-                            most=24,
-                        ),
-                    ),
-                ],
-            },
-        ),
-    }
+    )
 
 
 def _object(**properties: Schema) -> Schema:

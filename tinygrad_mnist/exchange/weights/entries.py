@@ -14,6 +14,7 @@ from tinygrad_mnist.engine.other_libraries import library_of
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.exchange.weights.errors import WeightsError
 from tinygrad_mnist.nn import Module
+from tinygrad_mnist.numbers import quoted
 
 Array = NDArray[Any]
 Entries = dict[str, Array]
@@ -91,7 +92,7 @@ def _require_name(name: Any) -> None:
         except UnicodeEncodeError:  # half a character
             pass
     raise WeightsError(
-        f"{shown(name)} cannot be the name of a weight; expected a text of 1 to {_LONGEST_NAME} bytes"
+        f"{quoted(name)} cannot be the name of a weight; expected a text of 1 to {_LONGEST_NAME} bytes"
     )
 
 
@@ -136,25 +137,14 @@ def from_bfloat16(raw: bytes | bytearray, order: str = "<") -> Array:
     return (np.frombuffer(raw, f"{order}u2").astype(np.uint32) << 16).view(np.float32)
 
 
-def shown(name: object) -> str:
-    """Return the name of an entry for a message: not too long, and without signs that a terminal acts on.
-
-    Examples
-    --------
-    >>> shown("layer.weight"), shown("a" * 100)[-6:]
-    ("'layer.weight'", "aaaaa'")
-    """
-    return repr(str(name)[:60])
-
-
 def unread_dtype(path: object, name: str, dtype: str) -> WeightsError:
     """Return the error for an array of numbers that NumPy does not have."""
     if dtype.lower().startswith("c"):
         return WeightsError(
-            f"{path} has {shown(name)} in {dtype}; complex numbers are not supported: save their parts, as "
+            f"{path} has {quoted(name)} in {dtype}; complex numbers are not supported: save their parts, as "
             "in torch.view_as_real(tensor)"
         )
     return WeightsError(
-        f"{path} has {shown(name)} in {dtype}, which NumPy does not have; convert it where the file was "
+        f"{path} has {quoted(name)} in {dtype}, which NumPy does not have; convert it where the file was "
         "made, as in tensor.float(), and save it again"
     )

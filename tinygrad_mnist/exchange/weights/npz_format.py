@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Final
 
 from tinygrad_mnist.engine.dtypes import is_real
-from tinygrad_mnist.exchange.weights.entries import Entries, shown, unread_dtype
+from tinygrad_mnist.exchange.weights.entries import Entries, unread_dtype
 from tinygrad_mnist.exchange.weights.errors import WeightsError
 from tinygrad_mnist.npz import Purpose, open_npz, write_npz
+from tinygrad_mnist.numbers import quoted
 
 _EMPTY: Final = b"PK\x05\x06" + bytes(18)
 """An archive without members: that of a module without parameters."""
@@ -47,7 +48,7 @@ def read(path: Path) -> Entries:
                 )
             if not is_real(entry.dtype):
                 raise WeightsError(
-                    f"{path} has {shown(name)} of dtype {entry.dtype}; files of weights hold real numbers "
+                    f"{path} has {quoted(name)} of dtype {entry.dtype}; files of weights hold real numbers "
                     "and booleans"
                 )
         reader.require_moderate(list(entries))

@@ -11,8 +11,10 @@ from typing import Any, Final
 
 import numpy as np
 
-from tinygrad_mnist.exchange.weights.entries import Entries, from_bfloat16, shown, twins_of, unread_dtype
+from tinygrad_mnist.exchange.weights.entries import Entries, from_bfloat16, twins_of, unread_dtype
 from tinygrad_mnist.exchange.weights.errors import WeightsError
+from tinygrad_mnist.extras import missing_package
+from tinygrad_mnist.numbers import quoted
 
 _FORMAT: Final = "format"
 _RESERVED: Final = "__metadata__"
@@ -69,7 +71,7 @@ def _require_readable(path: Path, name: str, dtype: str, shape: list[int]) -> No
     if dtype not in _READ:
         raise unread_dtype(path, name, dtype)
     if len(shape) > 64 or math.prod(max(side, 1) for side in shape) > _MOST_ELEMENTS:
-        raise WeightsError(f"{path} has {shown(name)} of a shape that no array can have")
+        raise WeightsError(f"{path} has {quoted(name)} of a shape that no array can have")
 
 
 def _library(path: Path) -> Any:
@@ -77,8 +79,6 @@ def _library(path: Path) -> Any:
     try:
         import safetensors.numpy
     except ImportError as error:
-        raise ImportError(
-            f"safetensors is needed for {path}: install it with "
-            'pip install "tinygrad_mnist[safetensors]", or write .npz or .pt files, which need nothing'
-        ) from error
+        instead = "or write .npz or .pt files, which need nothing"
+        raise missing_package(f"for {path}", "safetensors", "safetensors", instead=instead) from error
     return safetensors
