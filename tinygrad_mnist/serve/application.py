@@ -19,7 +19,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from tinygrad_mnist.data import DataError
-from tinygrad_mnist.numbers import quoted, short_text
+from tinygrad_mnist.numbers import printable, quoted, short_text
 from tinygrad_mnist.serve.admission import Admission, Room
 from tinygrad_mnist.serve.batching import Batcher, Job
 from tinygrad_mnist.serve.bodies import ALONE, READERS, Body, media_type, too_many
