@@ -497,8 +497,8 @@ def test_kept_corrections_are_data_to_train_on(
             for name in "27":
                 content = encoded(np.roll(values if name == "7" else values.T, shift, axis=1))
                 assert exchange(server.port, post(content, path=f"/corrections?class={name}")).status == 201
-    arguments = ["train", "--data", str(kept), *"--recipe digits --epochs 1 --jit off --quiet".split()]
-    assert main([*arguments, "--no-report", "--out", str(tmp_path / "run")]) == 0
+    options = ["--recipe", "digits", "--epochs", "1", "--jit", "off", "--quiet", "--no-report"]
+    assert main(["train", "--data", str(kept), *options, "--out", str(tmp_path / "run")]) == 0
     assert load_checkpoint(tmp_path / "run").class_names == ("2", "7")
 
 
