@@ -27,6 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__init__": {"_version"},
     "files": set(),
     "numbers": set(),
+    "extras": set(),
     "npz": {"numbers"},
     "engine": set(),
     "op": {"engine"},
@@ -37,20 +38,20 @@ MAY_IMPORT: dict[str, set[str]] = {
     "testing": CALCULUS,
     "graph": {"engine", "files", "numbers"},
     "compiler": {*CALCULUS, "nn", "optim", "graph", "files", "numbers", "_version"},
-    "data": {"files", "npz", "numbers"},
-    "plots": {"files", "numbers"},
+    "data": {"files", "npz", "numbers", "extras"},
+    "plots": {"files", "numbers", "extras"},
     "training": {
         *(*CALCULUS, "compiler", "nn", "optim", "graph", "data", "plots"),
-        *("files", "numbers", "npz", "_version"),
+        *("files", "numbers", "extras", "npz", "_version"),
     },
     "exchange": {
         *(*CALCULUS, "nn", "optim", "graph", "data", "training"),
-        *("files", "numbers", "npz", "_version"),
+        *("files", "numbers", "extras", "npz", "_version"),
     },
     "onnx": {"exchange"},
     "serve": {
         *(*CALCULUS, "compiler", "nn", "data", "plots", "training", "exchange"),
-        *("files", "numbers", "_version"),
+        *("files", "numbers", "extras", "_version"),
     },
     "cli": {
         *(*CALCULUS, "compiler", "nn", "optim", "testing", "graph", "data", "plots", "training"),

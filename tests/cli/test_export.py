@@ -15,8 +15,8 @@ from tinygrad_mnist.data import load_digits
 from tinygrad_mnist.exchange import FORMATS, load_weights
 from tinygrad_mnist.exchange.onnx import save as save_module
 from tinygrad_mnist.exchange.onnx.errors import ExportError
-from tinygrad_mnist.serve.recognition import model_version
 from tinygrad_mnist.training import load_checkpoint
+from tinygrad_mnist.training.checkpoints.version import model_version
 
 ErrorOf = Callable[..., str]
 

@@ -9,8 +9,8 @@ import pytest
 from tinygrad_mnist import nn
 from tinygrad_mnist.cli import main
 from tinygrad_mnist.serve.network_data import LAYERS
-from tinygrad_mnist.serve.recognition import model_version
 from tinygrad_mnist.training import load_checkpoint
+from tinygrad_mnist.training.checkpoints.version import model_version
 
 ErrorOf = Callable[..., str]
 

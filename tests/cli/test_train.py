@@ -72,7 +72,7 @@ def test_the_end_says_how_to_draw_on_the_page_of_the_model(
 ) -> None:
     """The program is called as it was started, where the shell would not find it by its name."""
     is_installed, is_found = True, True
-    monkeypatch.setattr("tinygrad_mnist.serve.extra.find_spec", lambda name: is_installed or None)
+    monkeypatch.setattr("tinygrad_mnist.serve.packages.find_spec", lambda name: is_installed or None)
     monkeypatch.setattr("shutil.which", lambda name: name if is_found else None)
     monkeypatch.setattr("sys.argv", [".venv/bin/tinygrad-mnist"])
     train = ["train", "--recipe", "digits", "--epochs", "1", "--out", "a run"]

@@ -94,6 +94,21 @@ FORM = "multipart/form-data; boundary=X"
 ARRAY = stroke(12, 10)
 
 
+def status_of(app: Application, target: str, host: bytes) -> int:
+    """Return the status of the answer to a target that httpx does not send."""
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        return {"type": "http.request", "body": b"", "more_body": False}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": target, "query_string": b""}
+    asyncio.run(app({**scope, "headers": [(b"host", host)], "client": None}, receive, send))
+    return int(sent[0]["status"])
+
+
 # ---- pictures of every kind --------------------------------------------------------------------------------
 
 
@@ -637,3 +652,24 @@ def test_nothing_is_kept_without_being_asked_for(client: Client) -> None:
     assert answer.status_code == 403
     assert "--keep DIR" in answer.json()["error"]
     assert client.get("/model").json()["keeps"] is False
+
+
+@pytest.mark.parametrize(
+    ("target", "host", "status"),
+    [
+        ("http://127.0.0.1:8000/healthz", b"elsewhere.example", 200),
+        ("HTTP://localhost/healthz", b"", 200),
+        ("https://[::1]:8000/", b"127.0.0.1", 200),
+        ("http://localhost", b"127.0.0.1", 200),
+        ("http://localhost/nothing", b"127.0.0.1", 404),
+        ("http://elsewhere.example/healthz", b"127.0.0.1", 400),
+        ("http://é.example/healthz", b"127.0.0.1", 400),
+        ("http:///healthz", b"127.0.0.1", 400),
+        ("ftp://127.0.0.1/healthz", b"127.0.0.1", 404),
+        ("http:/127.0.0.1/healthz", b"127.0.0.1", 404),
+    ],
+)
+def test_a_target_in_absolute_form_is_taken_and_its_host_counts(
+    serve: Callable[..., Client], target: str, host: bytes, status: int
+) -> None:
+    assert status_of(serve(hosts=[]).app, target, host) == status

@@ -15,6 +15,7 @@ def test_the_page_on_the_service_tells_the_limits() -> None:
         "body": f"{limits.body_bytes // mib} MiB; of JSON {limits.json_bytes // mib} MiB",
         "pictures in a request": f"{limits.pictures}; with `explain=1` {limits.explained}",
         "pixels of all pictures in a request": f"{limits.pixels:,}",
+        "sides of a picture, and rows of all arrays of JSON": f"{limits.side:,}",
         "scans of a progressive JPEG": f"{limits.scans}",
         "bodies that are held at a time": f"{limits.held_bytes // mib} MiB",
         "requests with a body at a time": f"{limits.requests}",

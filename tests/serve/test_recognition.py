@@ -17,9 +17,10 @@ from tinygrad_mnist.compiler.errors import JitError
 from tinygrad_mnist.data import DataError, Standardizer
 from tinygrad_mnist.data.prepare import prepare_digit
 from tinygrad_mnist.serve import network
-from tinygrad_mnist.serve.recognition import Recogniser, model_version
+from tinygrad_mnist.serve.recognition import Recogniser
 from tinygrad_mnist.serve.static_page import write_page
 from tinygrad_mnist.training import RECIPES, Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
+from tinygrad_mnist.training.checkpoints.version import model_version
 from tinygrad_mnist.training.prediction import predict
 from tinygrad_mnist.training.report.saliency import saliency
 

@@ -431,7 +431,7 @@ def test_a_run_that_is_not_there_is_said_so_and_the_port_is_free_again(
 def test_a_missing_package_is_named_with_its_extra(
     run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("tinygrad_mnist.serve.extra.find_spec", lambda name: None)
+    monkeypatch.setattr("tinygrad_mnist.serve.packages.find_spec", lambda name: None)
     status, sentence = refused(capsys, run)
     assert status == 1
     assert "starlette" in sentence

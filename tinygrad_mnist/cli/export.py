@@ -118,14 +118,14 @@ def _write_network(checkpoint: Checkpoint, arguments: argparse.Namespace) -> Non
     """Write the network, and say what it takes and gives, and how far it is from the model."""
     from tinygrad_mnist.exchange.onnx.checkpoints import save_checkpoint_network
     from tinygrad_mnist.exchange.onnx.errors import ExportError
-    from tinygrad_mnist.serve.recognition import model_version
     from tinygrad_mnist.training import TrainingError
+    from tinygrad_mnist.training.checkpoints.version import model_version
     from tinygrad_mnist.training.errors import writing
 
-    path, version = arguments.file, model_version(checkpoint)
+    path = arguments.file
     try:
         with writing(path):
-            found = save_checkpoint_network(checkpoint, path, version, standardize=arguments.standardize)
+            found = save_checkpoint_network(checkpoint, path, standardize=arguments.standardize)
     except ExportError as error:
         raise TrainingError(f"{path} was not written: {error}") from error
     standardizer = checkpoint.standardizer
@@ -137,7 +137,7 @@ def _write_network(checkpoint: Checkpoint, arguments: argparse.Namespace) -> Non
     )
     show(
         f"{path}: {bytes_text(found.size)}, {found.nodes} nodes, opset {found.opset}; model "
-        f"{checkpoint.recipe.model_name}, version {version}",
+        f"{checkpoint.recipe.model_name}, version {model_version(checkpoint)}",
         *(f"takes {each}: {meaning}" for each in found.inputs),
         *(f"gives {each}" for each in found.outputs),
         "passed onnx.checker (full check); run by onnx.reference on a few batches, it differs from the model "

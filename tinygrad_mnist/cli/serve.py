@@ -64,9 +64,9 @@ def run(arguments: argparse.Namespace) -> int:
     """Serve until the process is asked to stop."""
     shared_options.use_threads(arguments)
 
-    from tinygrad_mnist.serve.extra import require_extra
+    from tinygrad_mnist.serve.packages import require_packages
 
-    require_extra()
+    require_packages()
 
     from tinygrad_mnist.serve.headers import is_loopback
     from tinygrad_mnist.serve.recognition import Recogniser

@@ -373,7 +373,7 @@ def _summary(outcome: Outcome) -> str:
 
 def _what_next(outcome: Outcome) -> list[str]:
     """Return the line that says how to draw on the page of the model, where it can be served."""
-    from tinygrad_mnist.serve.extra import missing_packages
+    from tinygrad_mnist.serve.packages import missing_packages
     from tinygrad_mnist.training import CheckpointError
     from tinygrad_mnist.training.prediction import preparation_of
 

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from tinygrad_mnist.data.errors import DataError
 from tinygrad_mnist.data.stacks import MAX_BYTES, MAX_PIXELS, check_index, grey_levels
 from tinygrad_mnist.data.transparency import on_page
+from tinygrad_mnist.extras import missing_package
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -141,9 +142,7 @@ def _opened(file: BinaryIO, name: str) -> Iterator[Image.Image]:
     try:
         from PIL import Image
     except ImportError as error:
-        raise ImportError(
-            f'Pillow is needed to read {name}: install it with pip install "tinygrad_mnist[images]".'
-        ) from error
+        raise missing_package(f"to read {name}", "images", "Pillow") from error
     with silenced(), _explained(name), Image.open(file) as image:
         yield image
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from tinygrad_mnist.extras import missing_package
 from tinygrad_mnist.numbers import printable
 
 if TYPE_CHECKING:
@@ -107,9 +108,7 @@ def new_page(width: float, height: float, title: str, below: str = "") -> Page:
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
-        raise ImportError(
-            'matplotlib is needed for pictures: install it with pip install "tinygrad_mnist[plot]".'
-        ) from error
+        raise missing_package("for pictures", "plot", "matplotlib") from error
     check_width(width)
     texts = [(line, TITLE) for line in wrapped(title, width - 2 * SIDE, TITLE, bold=True)]
     texts += [(line, TEXT) for line in wrapped(below, width - 2 * SIDE, TEXT)]

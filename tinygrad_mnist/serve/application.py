@@ -114,7 +114,7 @@ class Application:
         if scope["type"] != "http":
             return
         started = monotonic()
-        request = Request(scope, receive)
+        request = Request(_in_origin_form(scope), receive)
         try:
             response = await self._answered(request)
         except Refused as refusal:
@@ -124,7 +124,8 @@ class Application:
         except asyncio.CancelledError:  # the time is over that the server had to end
             response = self._refusal(overloaded("the service is being stopped", "stopped"))
         except Exception as error:
-            logger.error("%s %s: an error inside", request.method, _shown(scope["path"]), exc_info=error)
+            path = _shown(request.scope["path"])
+            logger.error("%s %s: an error inside", request.method, path, exc_info=error)
             response = self._refusal(_FAULT)
         self._finish(request, response, monotonic() - started)
         await response(scope, receive, send)
@@ -329,6 +330,16 @@ class Application:
 
 class Gone(Exception):
     """A visitor who left before the request was there."""
+
+
+def _in_origin_form(scope: Scope) -> Scope:
+    """Return a request to a whole address as one to its path; its host counts (RFC 9112, section 3.2.2)."""
+    scheme, separator, rest = scope["path"].partition("://")
+    if not separator or scheme.lower() not in ("http", "https"):
+        return scope
+    host, _, path = rest.partition("/")
+    others = [(name, value) for name, value in scope["headers"] if name != b"host"]
+    return {**scope, "path": f"/{path}", "headers": [*others, (b"host", host.encode())]}
 
 
 _STRICT: Final = [(name.encode(), value.encode()) for name, value in STRICT.items()]

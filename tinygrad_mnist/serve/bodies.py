@@ -7,10 +7,11 @@ of a picture stands in its header, and the numbers in an array are no more than 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from itertools import islice, takewhile
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, NoReturn
 
 import numpy as np
 from python_multipart.exceptions import FormParserError
@@ -29,8 +30,11 @@ if TYPE_CHECKING:
 ALONE: Final = "the picture"
 """The name of the only picture of a request."""
 _QUICK_BYTES: Final = 1 << 15
-_QUICK_PIXELS: Final = 1 << 18
-"""A body up to here is read and prepared in a few milliseconds."""
+_QUICK_PIXELS: Final = 300 * 300
+_QUICK_SIDE: Final = 1 << 10
+_QUICK_PICTURES: Final = 4
+_QUICK_CHUNKS: Final = 24
+"""A body up to here is read and prepared in a few milliseconds: a drawing of 280 x 280 pixels takes 1.2."""
 
 
 def media_type(header: str) -> tuple[str, dict[str, str]]:
@@ -67,13 +71,20 @@ class Body:
 
     @property
     def is_quick(self) -> bool:
-        """Return whether its pictures are prepared in a few milliseconds, by a look at its beginning."""
+        """Return whether its pictures are prepared in a few milliseconds, without reading them.
+
+        Each picture of a JSON takes its time, be it as small as it may, and so does each row. What a PNG
+        holds beside its pixels may be packed to a thousandth; then it is not quick.
+        """
         if len(self.content) > _QUICK_BYTES:
             return False
         if self.kind == "application/json":
-            return True
-        size = _png_size(self.content)
-        return size is not None and size[0] * size[1] <= _QUICK_PIXELS
+            nesting = _nesting(self.content)
+            return nesting.pictures <= _QUICK_PICTURES and nesting.rows <= _QUICK_SIDE
+        if (size := _png_size(self.content)) is None:
+            return False
+        is_small = size[0] * size[1] <= _QUICK_PIXELS and max(size) <= _QUICK_SIDE
+        return is_small and _is_plain_png(self.content)
 
     def pictures(self, limits: Limits) -> list[Picture]:
         """Return the pictures, one or more.
@@ -112,12 +123,15 @@ def _checked_pixels(name: str, content: bytes, limits: Limits) -> int:
         raise Refused(422, f"{name} is empty, where a PNG or a JPEG was expected", reason="empty")
     if (size := _png_size(content)) is None and not content.startswith(_JPEG):
         raise Refused(422, f"{name} is neither a PNG nor a JPEG; convert it to one of them", reason="format")
+    if size is not None and _has_second_header(content):
+        raise Refused(422, f"{name} is a PNG with two headers; save it anew", reason="damaged")
     # the marker of a scan; in the data of one, an FF is never followed by it
     if size is None and content.count(b"\xff\xda") > limits.scans:
         raise Refused(
             422, f"{name} is a JPEG of more than {limits.scans} scans; save it anew", reason="scans"
         )
     width, height = size or _jpeg_size(name, content)
+    _require_sides(name, width, height, limits)
     if width * height > limits.pixels:
         raise Refused(
             413,
@@ -126,6 +140,17 @@ def _checked_pixels(name: str, content: bytes, limits: Limits) -> int:
             reason="pixels",
         )
     return width * height
+
+
+def _require_sides(name: str, width: int, height: int, limits: Limits) -> None:
+    """Raise for a long and narrow picture, whose rows or columns take more time than its pixels."""
+    if max(width, height) > limits.side:
+        raise Refused(
+            413,
+            f"{name} has {width:,} x {height:,} pixels, and at most {limits.side:,} a side are taken; scale "
+            "it down, or cut it",
+            reason="pixels",
+        )
 
 
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
@@ -137,6 +162,34 @@ def _png_size(content: bytes) -> tuple[int, int] | None:
     if not content.startswith(_PNG) or content[12:16] != b"IHDR" or len(content) < 24:
         return None
     return int.from_bytes(content[16:20]), int.from_bytes(content[20:24])
+
+
+_PLAIN_CHUNKS: Final = {
+    **{b"PLTE": 768, b"tRNS": 256, b"IDAT": _QUICK_BYTES, b"IEND": 0},
+    **{b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"sBIT": 4, b"bKGD": 6, b"pHYs": 9, b"tIME": 7, b"eXIf": 256},
+}
+"""The chunks of a PNG that are read in no time, and the most bytes of each; drawings have no others."""
+
+
+def _is_plain_png(content: bytes) -> bool:
+    """Return whether a PNG holds a few chunks with its pixels, and nothing else that may take long."""
+    first = list(islice(_chunks(content), _QUICK_CHUNKS))
+    return (b"IEND", 0) in first and all(size <= _PLAIN_CHUNKS.get(kind, -1) for kind, size in first)
+
+
+def _has_second_header(content: bytes) -> bool:
+    """Return whether a PNG says its size again before its pixels, and the last one holds for Pillow."""
+    kinds = (kind for kind, _ in _chunks(content))
+    return b"IHDR" in takewhile(lambda kind: kind != b"IDAT", kinds)
+
+
+def _chunks(content: bytes) -> Iterator[tuple[bytes, int]]:
+    """Yield the kinds and sizes of the chunks behind the header of a PNG."""
+    place = len(_PNG) + 25
+    while place + 8 <= len(content):
+        size = int.from_bytes(content[place : place + 4])
+        yield content[place + 4 : place + 8], size
+        place += 12 + size
 
 
 def _jpeg_size(name: str, content: bytes) -> tuple[int, int]:
@@ -178,7 +231,7 @@ def _arrays(body: Body, limits: Limits) -> list[Picture]:
             "fewer pictures, or a PNG",
             reason="bytes",
         )
-    value = _parsed(body.content)
+    value = _parsed(body.content, limits)
     if isinstance(value, dict):
         if len(value) != 1 or not value.keys() <= {"image", "images"}:
             raise _no_array("an object with other keys")
@@ -188,16 +241,25 @@ def _arrays(body: Body, limits: Limits) -> list[Picture]:
         raise too_many(len(pictures), limits.pictures)
     names = ["the array"] if len(pictures) == 1 else [f"array {index}" for index in range(len(pictures))]
     kinds = set[type]().union(*map(_checked_kinds, names, pictures))
+    for name, rows in zip(names, pictures, strict=True):
+        _require_sides(name, len(rows[0]), len(rows), limits)
     return _levels(names, pictures, np.float64 if float in kinds else np.int64)
 
 
-def _parsed(content: bytes) -> Any:
-    """Return what JSON says, of which nothing is nested deeper than pictures are."""
+def _parsed(content: bytes, limits: Limits) -> Any:
+    """Return what JSON says, of which nothing is nested deeper than pictures are, and no rows are many."""
     if not content.strip():
         raise Refused(400, f"the body is empty; {_EXPECTED}", reason="empty")
-    brackets = np.frombuffer(content.translate(None, _NO_BRACKETS), np.uint8)
-    if int(_STEPS[brackets].cumsum(dtype=np.int32).max(initial=0)) > _DEEPEST:
+    nesting = _nesting(content)
+    if nesting.depth > _DEEPEST:
         raise Refused(400, f"the JSON is nested deeper than {_DEEPEST}; {_EXPECTED}", reason="json")
+    if nesting.rows > limits.side:
+        raise Refused(
+            413,
+            f"the JSON has {nesting.rows:,} rows, and at most {limits.side:,} are taken in one request; send "
+            "fewer pictures, or a PNG",
+            reason="pixels",
+        )
     try:
         return json.loads(content.decode(), parse_constant=_refuse_constant, object_pairs_hook=_unique)
     except UnicodeDecodeError:
@@ -208,6 +270,29 @@ def _parsed(content: bytes) -> Any:
         ) from None
     except ValueError as error:  # a whole number of thousands of digits, which Python does not read
         raise Refused(422, "the JSON holds a number that is too long", reason="values") from error
+
+
+class _Nesting(NamedTuple):
+    """The nesting of a JSON: its depth, and the number of arrays that are that deep, and one less."""
+
+    depth: int
+    rows: int
+    pictures: int
+
+
+def _nesting(content: bytes) -> _Nesting:
+    """Return how deep arrays and objects lie in each other, without reading them.
+
+    Examples
+    --------
+    >>> _nesting(b"[[[1, 2], [3, 4]], [[5, 6], [7, 8]]]")
+    _Nesting(depth=3, rows=4, pictures=2)
+    """
+    steps = _STEPS[np.frombuffer(content.translate(None, _NO_BRACKETS), np.uint8)]
+    depths = steps.cumsum(dtype=np.int32)[steps > 0]
+    depth = int(depths.max(initial=0))
+    rows, pictures = (int(np.count_nonzero(depths == each)) for each in (depth, depth - 1))
+    return _Nesting(depth, rows, pictures)
 
 
 _NO_BRACKETS: Final = bytes(sign for sign in range(256) if chr(sign) not in "[]{}")

@@ -30,6 +30,7 @@ from tinygrad_mnist.data.errors import DataError
 from tinygrad_mnist.data.images import Picture, PictureLike, find_picture
 from tinygrad_mnist.data.picture_folders import is_class_name, is_picture_name, visible
 from tinygrad_mnist.data.prepare import Preparation
+from tinygrad_mnist.extras import missing_package
 from tinygrad_mnist.files import Lock, LockedError, write
 from tinygrad_mnist.numbers import bytes_text, count_text, printable, size_text
 
@@ -263,9 +264,7 @@ def _png(grey: NDArray[np.uint8]) -> bytes:
     try:
         from PIL import Image
     except ImportError as error:
-        raise ImportError(
-            'Pillow is needed to keep drawings: install it with pip install "tinygrad_mnist[serve]".'
-        ) from error
+        raise missing_package("to keep drawings", "serve", "Pillow") from error
     stream = io.BytesIO()
     Image.fromarray(grey).save(stream, "PNG")
     return stream.getvalue()

@@ -25,6 +25,8 @@ class Limits:
         Pictures in a request that asks for explanations, each of which takes a backward pass.
     pixels : int
         Pixels of all pictures in a request together, by their headers, before they are decoded.
+    side : int
+        Pixels of the longer side of a picture; and rows of all arrays of JSON in a request together.
     scans : int
         Scans of a progressive JPEG, each of which goes over the whole picture.
     requests : int
@@ -49,6 +51,7 @@ class Limits:
     pictures: int = 100
     explained: int = 10
     pixels: int = 1 << 24
+    side: int = 1 << 14
     scans: int = 64
     requests: int = 256
     connections: int = 1000

@@ -7,40 +7,22 @@ that a service can prepare pictures in several threads, and put those that wait 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from tinygrad_mnist.data.images import Picture, PictureLike, find_picture
 from tinygrad_mnist.data.placement import affine
 from tinygrad_mnist.data.prepare import Prepared
 from tinygrad_mnist.serve.first_layer import FirstLayer
 from tinygrad_mnist.serve.network import BATCHES, Network
-from tinygrad_mnist.training.checkpoints.checkpoint import Checkpoint, require_checkpoint
-from tinygrad_mnist.training.errors import CheckpointError
-from tinygrad_mnist.training.prediction import note_on_digits, preparation_of, prepare_found
+from tinygrad_mnist.training.checkpoints.checkpoint import Checkpoint
+from tinygrad_mnist.training.checkpoints.version import model_version
+from tinygrad_mnist.training.prediction import note_on_digits, preparation_of, prepare_found, require_finite
 from tinygrad_mnist.training.recipe.models import model_input
-
-
-def model_version(checkpoint: Checkpoint) -> str:
-    """Return the first 12 hex digits of a SHA-256 over the weights and the standardisation of a model.
-
-    Equal weights under equal names have equal versions, wherever they are stored.
-    """
-    require_checkpoint(checkpoint)
-    digest = hashlib.sha256()
-    for name, values in sorted(checkpoint.model.state_dict().items()):
-        array = np.asarray(values)
-        array = array.astype(array.dtype.newbyteorder("<"), order="C")
-        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
-        digest.update(array.tobytes())
-    standardizer = checkpoint.standardizer
-    digest.update(f"mean {standardizer.mean!r} std {standardizer.std!r} crop {standardizer.crop}".encode())
-    return digest.hexdigest()[:12]
 
 
 class Recogniser:
@@ -134,7 +116,7 @@ class Recogniser:
         if not len(images):
             return np.empty((0, len(self.checkpoint.class_names)), np.float32)
         found = self._network.probabilities(self.checkpoint.standardizer(images))
-        _require_finite(found)
+        require_finite(found)
         return found
 
     def explain(self, prepared: Prepared, index: int) -> dict[str, Any]:
@@ -163,7 +145,7 @@ class Recogniser:
         inputs = self.checkpoint.standardizer(prepared.image[np.newaxis])
         slope = self._network.slope(inputs, index, len(self.checkpoint.class_names))
         units = self._first.units(inputs)
-        _require_finite([value for _, value, _ in units or ()])
+        require_finite([value for _, value, _ in units or ()])
         return {
             "saliency": _plain(np.pad(slope[0, 0], self.checkpoint.standardizer.crop)),
             "first_layer": units
@@ -229,13 +211,8 @@ def _plain(values: NDArray[np.float32]) -> list[list[float]]:
     CheckpointError
         If one is not finite.
     """
-    _require_finite(values)
+    require_finite(values)
     largest = float(np.abs(values).max())
     digits = 5 - int(np.floor(np.log10(largest))) if largest > 0 else 0
     rounded: list[list[float]] = values.astype(np.float64).round(digits).tolist()
     return rounded
-
-
-def _require_finite(values: ArrayLike) -> None:
-    if not np.isfinite(values).all():
-        raise CheckpointError("the weights of the model are too large to compute with; train it again")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from tinygrad_mnist.data import DataError, shifted
 from tinygrad_mnist.data.images import Picture, PictureLike, find_picture
@@ -264,9 +264,14 @@ def predict_by_checkpoint(
         probabilities = predict(
             checkpoint.model, images, checkpoint.standardizer, tta=tta, background=_background(checkpoint)
         )
-    if not np.isfinite(probabilities).all():
-        raise CheckpointError("the weights of the model are too large to compute with; train it again")
+    require_finite(probabilities)
     return probabilities
+
+
+def require_finite(values: ArrayLike) -> None:
+    """Raise `CheckpointError` if something that a model computed of a picture is not finite."""
+    if not np.isfinite(values).all():
+        raise CheckpointError("the weights of the model are too large to compute with; train it again")
 
 
 def _background(checkpoint: Checkpoint) -> int:

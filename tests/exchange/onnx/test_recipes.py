@@ -13,6 +13,7 @@ from tinygrad_mnist import nn
 from tinygrad_mnist.data import load_digits
 from tinygrad_mnist.nn import functional as F
 from tinygrad_mnist.training import RECIPES, Checkpoint, choose, load_checkpoint, train
+from tinygrad_mnist.training.checkpoints.version import model_version
 
 onnx = pytest.importorskip("onnx")
 
@@ -33,14 +34,14 @@ def checkpoint(request: pytest.FixtureRequest) -> Checkpoint:
 @pytest.fixture(scope="module")
 def for_images(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("files") / "images.onnx"
-    assert save_checkpoint_network(checkpoint, path, "abc").difference < 1e-5
+    assert save_checkpoint_network(checkpoint, path).difference < 1e-5
     return path
 
 
 @pytest.fixture(scope="module")
 def for_pictures(checkpoint: Checkpoint, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("files") / "pictures.onnx"
-    assert save_checkpoint_network(checkpoint, path, "abc", standardize=True).difference < 1e-5
+    assert save_checkpoint_network(checkpoint, path, standardize=True).difference < 1e-5
     return path
 
 
@@ -75,13 +76,13 @@ def test_parameters_have_the_names_and_values_of_the_state_dict(
 
 def test_a_file_says_what_it_takes_and_what_its_classes_are(tmp_path: Path) -> None:
     checkpoint = untrained("cnn")
-    save_checkpoint_network(checkpoint, tmp_path / "model.onnx", "abc")
+    save_checkpoint_network(checkpoint, tmp_path / "model.onnx")
     model = onnx.load(tmp_path / "model.onnx")
     assert (model.producer_name, model.ir_version <= 10) == ("tinygrad_mnist", True)
     assert [(each.domain, each.version) for each in model.opset_import] == [("", 20)]
     notes = {each.key: each.value for each in model.metadata_props}
     assert json.loads(notes["classes"]) == list("0123456789")
-    assert (notes["version"], notes["crop"], notes["mean"]) == ("abc", "2", "33.25")
+    assert (notes["version"], notes["crop"], notes["mean"]) == (model_version(checkpoint), "2", "33.25")
 
 
 def test_nodes_are_named_by_modules_and_all_values_have_shapes(
@@ -136,7 +137,7 @@ def test_a_trained_model_recognises_the_same_digits_from_its_file(
     choice = choose(name, {"epochs": 2}, "digits")
     train(choice.recipe, choice.dataset, out=tmp_path / "run", report=False)
     checkpoint = load_checkpoint(tmp_path / "run")
-    save_checkpoint_network(checkpoint, tmp_path / "model.onnx", "abc", standardize=True)
+    save_checkpoint_network(checkpoint, tmp_path / "model.onnx", standardize=True)
     pictures = load_digits().test_images
     ours = logits_of(checkpoint, pictures)
     for run in runners.values():
@@ -150,7 +151,7 @@ def test_a_model_stays_as_it_was(tmp_path: Path) -> None:
     checkpoint = untrained("batchnorm-deep")
     model: nn.Module = checkpoint.model.train()
     before = {name: values.copy() for name, values in model.state_dict().items()}
-    save_checkpoint_network(checkpoint, tmp_path / "model.onnx", "abc")
+    save_checkpoint_network(checkpoint, tmp_path / "model.onnx")
     assert all(module.training for module in model.modules())
     for name, values in model.state_dict().items():
         np.testing.assert_array_equal(values, before[name])

@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinygrad_mnist.exchange import WeightsError, load_weights, save_weights
+from tinygrad_mnist.exchange.weights.torch_pickle import Storage, Strided
 
 SUFFIXES = [".npz", ".pt", ".safetensors"]
 MOST = 40 << 20
@@ -324,9 +325,14 @@ def test_a_name_that_is_needed_is_called_with_what_it_needs_alone(tmp_path: Path
         (rebuilt(offset=-1), "not described by numbers"),
         (rebuilt(shape=(True, 3)), "not described by numbers"),
         (rebuilt(strides=(1,)), "more axes than strides"),
-        (rebuilt(shape=[1] * 65, strides=[1] * 65), "a shape that none can have"),
+        (rebuilt(shape=[1] * 65, strides=[1] * 65), "more than 64 axes"),
+        (rebuilt(shape=[-1] * 65, strides=[1]), "more than 64 axes"),
         (rebuilt(held=storage(size=1 << 40)), "not as long as it says"),
         (rebuilt(held=storage(size=-6)), "described in a way"),
+        (rebuilt(held=storage(size=1 << 63)), "described in a way"),
+        (rebuilt(held=storage(key=text("0" * 1001))), "described in a way"),
+        (b"(" + storage() + storage(size=7) + b"t", "storage '0' is described in it in two ways"),
+        (rebuilt()[:-2] + b"}NNtR", "more arguments than that takes"),
         (rebuilt(held=storage(b"DoubleStorage")), "not as long as it says"),
         (rebuilt(held=storage(key=text("1"))), "missing"),
         (rebuilt(held=storage(key=text("../../data/0"))), "missing"),
@@ -371,6 +377,9 @@ def doubled(times: int) -> bytes:
         (b"\x80\x02\x82\x01.", "instruction EXT1"),
         (b"\x80\x04\x8e\xff\xff\xff\xff\xff\xff\xff\x0f", "cut off or damaged|instruction"),
         (program(b"N", name=doubled(60)), "keys that are neither texts nor numbers"),
+        (program(b"N", name=text("a" * 1001)), "keys that are neither .* of usual length"),
+        (program(b"N", name=number((1 << 61) - 1)), "keys that are neither .* of usual length"),
+        (program(b"N", name=number(-1)), "keys that are neither .* of usual length"),
         (b"\x80\x04}" + doubled(60) + text("system") + b"\x93s.", "not named by a text"),
     ],
 )
@@ -383,6 +392,22 @@ def test_a_pickle_that_is_damaged_or_an_attack_is_refused(
             assert load_weights(tmp_path / "a.pt") == {}
     else:
         refuse(tmp_path / "a.pt", pt_of(pickled), said)
+
+
+def test_numbers_of_a_files_choice_are_not_hashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They could be chosen so that thousands of tensors have one hash, and each is compared with all."""
+
+    def refuse_to_hash(self: object) -> int:
+        raise AssertionError
+
+    for kind in (Storage, Strided):
+        monkeypatch.setattr(kind, "__hash__", refuse_to_hash)
+    values = {"a": rebuilt(), "b": rebuilt(), "c": rebuilt((6,), (1,))}
+    items = b"".join(text(name) + value for name, value in values.items())
+    (tmp_path / "a.pt").write_bytes(pt_of(b"\x80\x02}(" + items + b"u.", **DATA))
+    found = load_weights(tmp_path / "a.pt")
+    assert found["a"] is found["b"]
+    assert found["c"].tolist() == [0, 1, 2, 3, 4, 5]
 
 
 def test_an_archive_that_pytorch_does_not_write_is_refused(tmp_path: Path) -> None:

@@ -12,12 +12,13 @@ from tinygrad_mnist._version import __version__
 from tinygrad_mnist.exchange.onnx.save import Exported, save
 from tinygrad_mnist.nn import functional as F
 from tinygrad_mnist.training import Checkpoint
+from tinygrad_mnist.training.checkpoints.version import model_version
 
 __all__ = ["save_checkpoint_network"]
 
 
 def save_checkpoint_network(
-    checkpoint: Checkpoint, path: str | os.PathLike[str], version: str, *, standardize: bool = False
+    checkpoint: Checkpoint, path: str | os.PathLike[str], *, standardize: bool = False
 ) -> Exported:
     """Write the network of a checkpoint, from images to logits and probabilities.
 
@@ -30,8 +31,6 @@ def save_checkpoint_network(
         The model, and how its pictures are standardised.
     path : path-like
         The file.
-    version : str
-        The version of the model, as it is noted in the file.
     standardize : bool
         Whether the file takes pictures, uint8 of shape (batch, height, width), and standardises them; else
         it takes standardised images, float32 of shape (batch, 1, height, width) without the border.
@@ -61,7 +60,7 @@ def save_checkpoint_network(
         standardizer=standardizer if standardize else None,
         metadata={
             "name": checkpoint.recipe.model_name,
-            "version": version,
+            "version": model_version(checkpoint),
             "classes": json.dumps(checkpoint.class_names),
             "height": str(height),
             "width": str(width),

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_mnist.data import Standardizer
+from tinygrad_mnist.exchange.onnx.arguments import Arguments
 from tinygrad_mnist.exchange.onnx.builder import Builder
 from tinygrad_mnist.exchange.onnx.errors import ExportError
-from tinygrad_mnist.exchange.onnx.examples import Arguments
 from tinygrad_mnist.exchange.onnx.sizes import Shape
 
 __all__ = ["Pictures"]

@@ -12,6 +12,7 @@ from tinygrad_mnist._version import __version__
 from tinygrad_mnist.exchange.onnx.builder import Builder, Node, Value
 from tinygrad_mnist.exchange.onnx.errors import ExportError
 from tinygrad_mnist.exchange.onnx.sizes import Size
+from tinygrad_mnist.extras import missing_package
 from tinygrad_mnist.files import replacing
 from tinygrad_mnist.numbers import bytes_text
 
@@ -30,9 +31,7 @@ def require_onnx() -> None:
     try:
         import onnx  # noqa: F401
     except ImportError as error:
-        raise ImportError(
-            'onnx is needed to write files of ONNX: install it with pip install "tinygrad_mnist[onnx]"'
-        ) from error
+        raise missing_package("to write files of ONNX", "onnx", "onnx") from error
 
 
 def model_proto(

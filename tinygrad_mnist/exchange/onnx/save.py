@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 from tinygrad_mnist.engine.observe import observed_by
 from tinygrad_mnist.engine.tape import recording as on_the_tape
 from tinygrad_mnist.engine.tensor import Tensor
+from tinygrad_mnist.exchange.onnx.arguments import Arguments, named_outputs
 from tinygrad_mnist.exchange.onnx.builder import Builder, Value
 from tinygrad_mnist.exchange.onnx.checks import check_given, check_parameters
 from tinygrad_mnist.exchange.onnx.converters import CONVERTERS, MODULES
 from tinygrad_mnist.exchange.onnx.errors import ExportError
-from tinygrad_mnist.exchange.onnx.examples import Arguments, named_outputs
 from tinygrad_mnist.exchange.onnx.pictures import Pictures
 from tinygrad_mnist.exchange.onnx.program import (
     Step,

@@ -13,6 +13,7 @@ import numpy as np
 
 from tinygrad_mnist.exchange.weights.entries import Entries, from_bfloat16, shown, twins_of, unread_dtype
 from tinygrad_mnist.exchange.weights.errors import WeightsError
+from tinygrad_mnist.extras import missing_package
 
 _FORMAT: Final = "format"
 _RESERVED: Final = "__metadata__"
@@ -77,8 +78,6 @@ def _library(path: Path) -> Any:
     try:
         import safetensors.numpy
     except ImportError as error:
-        raise ImportError(
-            f"safetensors is needed for {path}: install it with "
-            'pip install "tinygrad_mnist[safetensors]", or write .npz or .pt files, which need nothing'
-        ) from error
+        instead = "or write .npz or .pt files, which need nothing"
+        raise missing_package(f"for {path}", "safetensors", "safetensors", instead=instead) from error
     return safetensors

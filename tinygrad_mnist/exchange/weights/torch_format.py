@@ -7,6 +7,7 @@ Such a file is a zip archive: ``data.pkl`` is a pickle that describes the tensor
 from __future__ import annotations
 
 import errno
+import hashlib
 import struct
 import sys
 import zipfile
@@ -68,15 +69,15 @@ def read(path: Path) -> Entries:
                 raise _damaged(path)
             order = _ORDERS[found]
         _require_moderate(tensors, path)
-        distinct: dict[Strided, Array] = {}
-        for storage, parts in _by_storage(tensors).items():
+        distinct: dict[int, Array] = {}
+        for storage, parts in _by_storage(tensors):
             member = members.get(f"{folder}/data/{storage.key}")
             if member is None or member.file_size != storage.size * _itemsize(storage.dtype):
                 raise _damaged(path, f"storage {shown(storage.key)} is missing, or is not as long as it says")
             _require_inside(parts, member.file_size, path)
             content = archive.read(member)
-            distinct.update((tensor, _array(tensor, content, order)) for tensor in parts)
-        return {name: distinct[tensor] for name, tensor in tensors.items()}
+            distinct.update((id(tensor), _array(tensor, content, order)) for tensor in parts)
+        return {name: distinct[id(tensor)] for name, tensor in tensors.items()}
 
 
 @contextmanager
@@ -132,8 +133,11 @@ def _folder(members: dict[str, zipfile.ZipInfo], path: Path) -> str:
 
 
 def _tensors(state: dict[object, object], path: Path) -> dict[str, Strided]:
-    """Return the tensors of a state dict by name; raise for anything else in it."""
-    tensors = {}
+    """Return the tensors of a state dict by name, equal ones as one object; raise for anything else in it.
+
+    They are told apart by how they are spelt: a file can choose numbers so that all have the same hash.
+    """
+    tensors, spelt = {}, dict[bytes, Strided]()
     for name, value in state.items():
         key = shown(name)
         if isinstance(value, dict):
@@ -148,18 +152,18 @@ def _tensors(state: dict[object, object], path: Path) -> dict[str, Strided]:
             )
         if value.dtype not in _DTYPES and value.dtype != _BFLOAT16:
             raise unread_dtype(path, name, value.dtype)
-        tensors[name] = value
+        tensors[name] = spelt.setdefault(hashlib.sha256(repr(value).encode()).digest(), value)
     return tensors
 
 
 def _require_moderate(tensors: dict[str, Strided], path: Path) -> None:
     """Raise if arrays would take far more memory than the file is long; expanded tensors repeat values."""
     total, size = 0, path.stat().st_size
-    for tensor in {*tensors.values()}:
+    for tensor in _different(tensors):
         count = 1
         for side in tensor.shape:  # one by one, as a product of many would take long
             count *= side
-            if count > 1 << 60 or len(tensor.shape) > 64:
+            if count > 1 << 60:
                 raise _damaged(path, "a tensor in it has a shape that none can have")
         total += count * max(2, _itemsize(tensor.dtype))
     if total > max(_ALWAYS_UNPACKED, _LARGEST_RATIO * size):
@@ -178,12 +182,17 @@ def _require_inside(tensors: list[Strided], size: int, path: Path) -> None:
             raise _damaged(path, "a tensor in it reaches beyond the end of its storage")
 
 
-def _by_storage(tensors: dict[str, Strided]) -> dict[Storage, list[Strided]]:
+def _different(tensors: dict[str, Strided]) -> list[Strided]:
+    """Return each tensor once."""
+    return list({id(tensor): tensor for tensor in tensors.values()}.values())
+
+
+def _by_storage(tensors: dict[str, Strided]) -> list[tuple[Storage, list[Strided]]]:
     """Return the different tensors of each storage, so that one storage at a time is in memory."""
-    found: dict[Storage, list[Strided]] = {}
-    for tensor in dict.fromkeys(tensors.values()):
-        found.setdefault(tensor.storage, []).append(tensor)
-    return found
+    found: dict[str, list[Strided]] = {}
+    for tensor in _different(tensors):
+        found.setdefault(tensor.storage.key, []).append(tensor)
+    return [(parts[0].storage, parts) for parts in found.values()]
 
 
 def _array(tensor: Strided, content: bytes, order: str) -> Array:

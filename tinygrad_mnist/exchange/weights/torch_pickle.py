@@ -3,6 +3,10 @@
 A pickle is a program for a small stack machine, and Python's own machine calls whatever the program names.
 The machine here knows the instructions that a state dict is made of, and calls nothing: for the few names
 that a state dict needs it notes what they would make. Everything else is refused by its name.
+
+A value that is noted once may come up again by two bytes, so what is done with a value each time it is used
+takes a bounded time, whatever its size: shapes, calls and texts have a largest length, and no numbers of the
+file's choice are hashed, as a file can choose them so that all have the same hash.
 """
 
 from __future__ import annotations
@@ -74,6 +78,14 @@ _LARGEST_STACK: Final = 20_000
 """The most values that wait on the stack; ``torch.save`` lets 2,000 wait."""
 _LARGEST_MEMO: Final = 200_000
 """The most values that are noted to come up again; ``torch.save`` notes 7 for each tensor."""
+_MOST_AXES: Final = 64
+"""The most axes of a tensor, in PyTorch and NumPy."""
+_MOST_ARGUMENTS: Final = 8
+"""The most arguments of a call that a state dict needs."""
+_LONGEST_TEXT: Final = 1000
+"""The most characters of a name or a key: two equal ones are compared whole each time they meet."""
+_LARGEST_INDEX: Final = 1 << 20
+"""The largest number that is a key, as the states of an optimiser have them."""
 
 
 # ---- the names -------------------------------------------------------------------------------------------
@@ -90,7 +102,11 @@ def _tensor(
     dtype: str | None = None,
 ) -> Strided:
     """Return what ``torch._utils._rebuild_tensor_v2`` would make."""
-    if type(storage) is not Storage or not _are_sizes((offset,)) or not _are_sizes(shape, strides):
+    if type(storage) is not Storage or type(shape) is not tuple or type(strides) is not tuple:
+        raise PickleError("a tensor in it is not described by numbers")
+    if max(len(shape), len(strides)) > _MOST_AXES:
+        raise PickleError(f"a tensor in it has more than {_MOST_AXES} axes, which none can have")
+    if not (_are_sizes(shape) and _are_sizes(strides) and _are_sizes((offset,))):
         raise PickleError("a tensor in it is not described by numbers")
     if len(shape) != len(strides):
         raise PickleError("a tensor in it has more axes than strides, or fewer")
@@ -136,12 +152,16 @@ _NAMES: Final[dict[str, _Named]] = {
 }
 
 
-def _are_sizes(*groups: Any) -> bool:
-    """Return whether each group is a tuple of whole numbers, none of them negative or beyond 63 bits."""
-    return all(
-        type(group) is tuple and all(type(number) is int and 0 <= number < 1 << 63 for number in group)
-        for group in groups
-    )
+def _are_sizes(group: tuple[Any, ...]) -> bool:
+    """Return whether all are whole numbers, none of them negative or beyond 63 bits."""
+    return all(type(number) is int and 0 <= number < 1 << 63 for number in group)
+
+
+def _is_key(key: Any) -> bool:
+    """Return whether a key of a dict is short, and hashed in a way that the file cannot foresee."""
+    if type(key) is str:
+        return len(key) <= _LONGEST_TEXT
+    return type(key) is int and 0 <= key <= _LARGEST_INDEX
 
 
 # ---- the machine -----------------------------------------------------------------------------------------
@@ -158,12 +178,15 @@ class _Machine:
         The lengths of the stack at which groups of values begin.
     memo : dict
         Values that come up again, by their number.
+    storages : dict
+        The storages by their keys. PyTorch writes no key with two dtypes or sizes.
     """
 
     def __init__(self) -> None:
         self.stack: list[Any] = []
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
+        self.storages: dict[str, Storage] = {}
 
     def group(self) -> list[Any]:
         """Take the values since the last mark off the stack."""
@@ -195,21 +218,28 @@ class _Machine:
         arguments, function = self.stack.pop(), self.stack.pop()
         if type(function) is not _Named or function.kind != "call" or type(arguments) is not tuple:
             raise PickleError("it calls what is no function")
+        if len(arguments) > _MOST_ARGUMENTS:
+            raise PickleError("it calls a function with more arguments than that takes")
         self.stack.append(function.value(*arguments))
 
     def storage(self) -> None:
         """Push the storage that is described by ``("storage", class, key, device, size)``."""
         match self.stack.pop():
-            case ("storage", _Named("storage", str(dtype)), str(key), str(), int(size)) if size >= 0:
-                self.stack.append(Storage(dtype, key, size))
+            case ("storage", _Named("storage", str(dtype)), str(key), str(), int(size)) if (
+                0 <= size < 1 << 63 and len(key) <= _LONGEST_TEXT
+            ):
+                found = Storage(dtype, key, size)
+                if self.storages.setdefault(key, found) != found:
+                    raise PickleError(f"storage {printable(key[:60])!r} is described in it in two ways")
+                self.stack.append(self.storages[key])
             case _:
                 raise PickleError("a storage in it is described in a way that PyTorch does not write")
 
     def set_items(self, values: list[Any]) -> None:
         """Put keys and values into the dict on top of the stack."""
         keys = values[::2]
-        if any(type(key) is not str and type(key) is not int for key in keys):  # others may take long to hash
-            raise PickleError("a dict in it has keys that are neither texts nor numbers")
+        if not all(map(_is_key, keys)):
+            raise PickleError("a dict in it has keys that are neither texts nor numbers of usual length")
         self.top(dict).update(zip(keys, values[1::2], strict=True))
 
     def build(self) -> None:

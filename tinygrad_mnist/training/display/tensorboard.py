@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from tinygrad_mnist.extras import missing_package
 from tinygrad_mnist.training.loop.callbacks import Callback
 
 if TYPE_CHECKING:
@@ -145,7 +146,4 @@ def is_installed() -> bool:
 def require_tensorboard() -> None:
     """Raise an ImportError that names the extra, if event files cannot be written."""
     if not is_installed():
-        raise ImportError(
-            "tensorboardX is needed to write event files: install it with "
-            'pip install "tinygrad_mnist[tensorboard]"'
-        )
+        raise missing_package("to write event files", "tensorboard", "tensorboardX")

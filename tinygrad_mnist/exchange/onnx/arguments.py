@@ -1,4 +1,4 @@
-"""The inputs of a model, from an example: their names, and batches of several sizes made of it."""
+"""The arguments of a model, from an example: their names, and batches of several sizes made of it."""
 
 from __future__ import annotations
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import Final
 
+from tinygrad_mnist.extras import missing_package
+
 PACKAGES: Final = ("starlette", "uvicorn", "python_multipart", "prometheus_client", "PIL")
 
 
@@ -13,15 +15,12 @@ def missing_packages() -> list[str]:
     return [package for package in PACKAGES if find_spec(package) is None]
 
 
-def require_extra() -> None:
+def require_packages() -> None:
     """Raise an ImportError that names what to install, if a package is missing.
 
     Examples
     --------
-    >>> require_extra()
+    >>> require_packages()
     """
     if missing := missing_packages():
-        raise ImportError(
-            f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} needed to serve a model: install "
-            'what is needed with pip install "tinygrad_mnist[serve]".'
-        )
+        raise missing_package("to serve a model", "serve", *missing)
