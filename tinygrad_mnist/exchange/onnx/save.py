@@ -56,7 +56,9 @@ _LARGEST = 16
 
 _LARGE = 257
 """A batch far larger than those that are recorded: ``min(len(x), 100)`` is ``len(x)`` in all of these. A
-model is recorded on it, too, unless it computes more than `_MOST_TRIED` numbers then."""
+model is recorded on it, too, unless it computes more than `_MOST_RECORDED` numbers then."""
+
+_MOST_RECORDED = 1 << 20
 
 _MOST_TRIED = 1 << 22
 """Numbers that the nodes compute at most while a file is tried: about two seconds in ``onnx.reference``."""
@@ -202,7 +204,7 @@ def save(
     second = _run(model, arguments, arguments.batch(sizes[1], other=True))
     steps = compare(first.recording.calls, second.recording.calls, sizes)
     sources = compare_outputs(first.sources, second.sources, sizes)
-    if arguments.is_dynamic and _LARGE * _numbers_of_a_row(first) <= _MOST_TRIED:
+    if arguments.is_dynamic and _LARGE * _numbers_of_a_row(first) <= _MOST_RECORDED:
         _compare_with_large(model, arguments, second, steps)
     state = _state_names(first.recording.models)
     build = Builder(state)
