@@ -311,10 +311,11 @@ REFUSED = {
     "apply_along_axis", "cov", "frexp", "i0", "interp", "median", "nanmedian", "nanpercentile",
     "nanquantile", "partition", "percentile", "quantile", "sort", "trim_zeros", "unwrap", "linalg.cholesky",
     "linalg.cond", "linalg.eigh", "linalg.eigvalsh", "linalg.inv", "linalg.lstsq", "linalg.pinv", "linalg.qr",
-    "linalg.slogdet", "linalg.solve", "linalg.svd", "linalg.svdvals", "linalg.tensorinv", "linalg.tensorsolve",
+    "linalg.slogdet", "linalg.solve", "linalg.svd", "linalg.svdvals", "linalg.tensorinv",
+    "linalg.tensorsolve",
 }  # fmt: skip
-"""Functions of which some calls are refused: they look at values to choose what they compute, as a sort does, or
-are made of an operation that is refused."""
+"""Functions of which some calls are refused: they look at values to choose what they compute, as a sort does,
+or are made of an operation that is refused."""
 
 COUNTED = [(name, i) for name, calls in CALLS.items() if name != "astype" for i in range(len(calls))]
 
@@ -458,7 +459,8 @@ def test_a_function_of_all_its_arrays_is_right_for_other_values_or_refused(
 
     def function(*given: Any) -> Any:
         out = written_by(of_arrays, *given) if writes else of_arrays(*given)
-        return [each for each in (out if isinstance(out, (tuple, list)) else [out]) if isinstance(each, Tensor)]
+        outs = out if isinstance(out, (tuple, list)) else [out]
+        return [each for each in outs if isinstance(each, Tensor)]
 
     arrays = [each.astype(np.float32) if each.dtype.kind == "f" else each for each in arrays]
     path = tmp_path / "function.onnx"

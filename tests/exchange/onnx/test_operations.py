@@ -98,7 +98,7 @@ def assert_written(name: str, calls: list[Call], directory: Path, runners: dict[
 
 @pytest.mark.parametrize("name", WRITTEN)
 def test_an_operation_has_its_values_in_the_file(name: str, tmp_path: Path, runners: dict[str, Any]) -> None:
-    """By the reference `save` has compared already, less strictly; the test of all floats does as strictly."""
+    """By the reference `save` has compared already, less strictly; see the test of all floats."""
     model, inputs = model_of(name, calls_of(name, np.float32))
     path = exported(model, inputs, tmp_path)
     assert_equal(run_by(runners["onnxruntime"], path, inputs), values_of(model, inputs))

@@ -423,7 +423,7 @@ def test_an_example_is_what_a_tensor_is_made_of(example: Any, dtype: str, shape:
 
 
 def test_an_array_that_a_tensor_does_not_take_is_named(path: Path) -> None:
-    with pytest.raises(onnx.ExportError, match="the example holds a OfAnotherLibrary.*complex"):
+    with pytest.raises(onnx.ExportError, match=r"the example holds a OfAnotherLibrary.*complex"):
         onnx.save(lambda x: x, OfAnotherLibrary(np.ones(3, complex)), path)
 
 
@@ -482,7 +482,9 @@ def test_a_parameter_with_nan_is_named(path: Path) -> None:
     assert not path.exists()
 
 
-@pytest.mark.parametrize("function", [lambda x: np.log(-np.abs(x)), lambda x: (x, x / np.zeros(3, np.float32))])
+@pytest.mark.parametrize(
+    "function", [lambda x: np.log(-np.abs(x)), lambda x: (x, x / np.zeros(3, np.float32))]
+)
 def test_an_output_without_a_number_proves_nothing(function: Any, path: Path) -> None:
     with pytest.raises(onnx.ExportError, match=r"every number of the output .* is NaN or infinite"):
         onnx.save(function, floats(4, 3), path)

@@ -75,8 +75,8 @@ class Arguments:
         if not places:
             kinds = " and ".join(sorted({type(leaf).__name__ for leaf in leaves})) or "nothing"
             raise ExportError(
-                f"the example holds no array, but {kinds}; give the arguments of the model as arrays of their shapes: one, "
-                "a tuple of them, or a dict of keyword arguments"
+                f"the example holds no array, but {kinds}; give the arguments of the model as arrays of their "
+                "shapes: one, a tuple of them, or a dict of keyword arguments"
             )
         leaves = [_array(leaf) if i in places else leaf for i, leaf in enumerate(leaves)]
         given = tuple(found[i][0] for i in places) if names is None else tuple(names)
@@ -178,8 +178,8 @@ def _taken(array: Any) -> Tensor:
 def _arrays_in(example: Any) -> Any:
     """Return an example with what a Tensor takes for an array as one.
 
-    An array of another library is one wherever it stands. Numbers and lists of numbers are one if they are the
-    whole example; among other arguments they are options, which stay as they are.
+    An array of another library is one wherever it stands. Numbers and lists of numbers are one if they are
+    the whole example; among other arguments they are options, which stay as they are.
     """
     leaves, structure = flatten(example)
     leaves = [_taken(leaf) if is_foreign(leaf) else leaf for leaf in leaves]

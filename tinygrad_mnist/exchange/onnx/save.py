@@ -183,6 +183,7 @@ def save(
         Nothing is written then.
     ImportError
         If the package onnx is not installed: the extra ``onnx`` brings it.
+
     Examples
     --------
     >>> import tempfile
@@ -364,7 +365,8 @@ def _trials(
     """Return what the file is tried on, and what it has to give; the most telling first.
 
     That are a batch of 1, the two that were recorded, values in another order and of the other sign, and
-    other integers, on which a choice or a branch may depend, and the example: as many as `_MOST_TRIED` allows, as ``onnx.reference`` is slow, but one at least.
+    other integers, on which a choice or a branch may depend, and the example: as many as `_MOST_TRIED`
+    allows, as ``onnx.reference`` is slow, but one at least.
     """
     first, second = runs
     sizes = [1, min(arguments.size, _LARGEST)] if arguments.is_dynamic else []
