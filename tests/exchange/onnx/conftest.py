@@ -1,6 +1,7 @@
 """Files of ONNX, run by onnxruntime and by ONNX's reference."""
 
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,17 @@ Runner = Callable[..., list[Any]]
 
 
 def by_onnxruntime(path: Path, feeds: dict[str, Any]) -> list[Any]:
+    return list(session_of(path.read_bytes()).run(None, feeds))
+
+
+@lru_cache(maxsize=2)
+def session_of(content: bytes) -> Any:
+    """Return a session of onnxruntime; a file that is run for several batches is loaded once."""
     runtime = pytest.importorskip("onnxruntime")
     options = runtime.SessionOptions()
     options.log_severity_level = 3
     options.intra_op_num_threads = 1
-    session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    return list(session.run(None, feeds))
+    return runtime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
 
 
 def by_reference(path: Path, feeds: dict[str, Any]) -> list[Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.ops.calls import CALLS, Call
+from tests.ops.calls import CALLS, CONSTANT_CALLS, IN_PLACE, Call
 from tests.ops.test_coverage import numpys, on
 from tinygrad_mnist import Tensor
 from tinygrad_mnist.nn import functional as F
@@ -18,6 +18,7 @@ pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
 from tinygrad_mnist import onnx
+from tinygrad_mnist.exchange.onnx.refused import CHOOSING
 from tinygrad_mnist.onnx import ExportError
 
 Function = Callable[[Any], Any]
@@ -166,16 +167,27 @@ CASES = [
 
 
 @pytest.mark.parametrize(("function", "example"), CASES)
+@pytest.mark.parametrize(
+    ("sizes", "names"),
+    [((7,), ("onnxruntime",)), pytest.param((2, 7), ("onnxruntime", "reference"), marks=pytest.mark.slow)],
+    ids=["one", "both"],
+)
 def test_a_function_runs_from_a_file_for_batches_of_other_sizes(
-    function: Function, example: Any, tmp_path: Path, runners: dict[str, Any]
+    sizes: tuple[int, ...],
+    names: tuple[str, ...],
+    function: Function,
+    example: Any,
+    tmp_path: Path,
+    runners: dict[str, Any],
 ) -> None:
+    """By the reference `save` has compared already, on smaller batches."""
     path = tmp_path / "function.onnx"
     exported = onnx.save(function, example, path)
-    for size in (2, 7):
+    for size in sizes:
         batch = floats(size, *example.shape[1:], seed=size)
         expected = np.asarray(function(Tensor(batch)).data)
-        for run in runners.values():
-            (found,) = run(path, {exported.inputs[0].name: batch})
+        for name in names:
+            (found,) = runners[name](path, {exported.inputs[0].name: batch})
             assert_near(found, expected)
 
 
@@ -367,14 +379,14 @@ def test_labels_are_an_input_of_the_file(name: str, tmp_path: Path, runners: dic
 # ---- every function of NumPy -----------------------------------------------------------------------------
 
 REFUSED = {
-    "apply_along_axis", "average", "cov", "frexp", "geomspace", "i0", "interp", "median", "nanmax", "nanmean",
-    "nanmedian", "nanmin", "nanpercentile", "nanquantile", "nanstd", "nanvar", "partition", "percentile",
-    "quantile", "sort", "unwrap", "linalg.cholesky", "linalg.cond", "linalg.eigh", "linalg.eigvalsh",
-    "linalg.inv", "linalg.lstsq", "linalg.pinv", "linalg.qr", "linalg.slogdet", "linalg.solve", "linalg.svd",
-    "linalg.svdvals", "linalg.tensorinv", "linalg.tensorsolve", "trim_zeros",
+    "apply_along_axis", "cov", "frexp", "i0", "interp", "median", "nanmedian", "nanpercentile",
+    "nanquantile", "partition", "percentile", "quantile", "sort", "trim_zeros", "unwrap", "linalg.cholesky",
+    "linalg.cond", "linalg.eigh", "linalg.eigvalsh", "linalg.inv", "linalg.lstsq", "linalg.pinv", "linalg.qr",
+    "linalg.slogdet", "linalg.solve", "linalg.svd", "linalg.svdvals", "linalg.tensorinv",
+    "linalg.tensorsolve",
 }  # fmt: skip
 """Functions of which some calls are refused: they look at values to choose what they compute, as a sort does,
-or to warn or raise, or are made of an operation that is refused."""
+or are made of an operation that is refused."""
 
 COUNTED = [(name, i) for name, calls in CALLS.items() if name != "astype" for i in range(len(calls))]
 
@@ -406,8 +418,6 @@ def test_a_function_of_numpy_is_written_with_its_values_or_refused(
         assert name in REFUSED
         assert not path.exists()
         return
-    if name == "interp":  # its points have to ascend
-        return
     # other values: what was chosen by looking at them is chosen otherwise
     for given in (
         arrays,
@@ -417,3 +427,124 @@ def test_a_function_of_numpy_is_written_with_its_values_or_refused(
         for run in runners.values():
             for one, two in zip(run(path, feeds), function(*map(Tensor, given)), strict=True):
                 assert_near(one, np.asarray(two.data))
+
+
+# ---- what chooses by values ------------------------------------------------------------------------------
+
+Choice = Callable[[Any, Any], Any]
+
+
+def written_by(function: Any, *arguments: Any) -> Any:
+    """Return what a function that writes into its first argument makes of it."""
+    out = arguments[0] * 1
+    function(out, *arguments[1:])
+    return out
+
+
+VALUES, POSITIONS = floats(5), np.array([0, 3, 1, 4, 1])
+CHOICES: dict[str, Choice] = {
+    "sort": lambda x, i: np.sort(x),
+    "partition": lambda x, i: np.partition(x, 2),
+    "median": lambda x, i: np.median(x),
+    "nanmedian": lambda x, i: np.nanmedian(x),
+    "quantile": lambda x, i: np.quantile(x, 0.3),
+    "percentile": lambda x, i: np.percentile(np.arange(5.0), i * 20),
+    "nanquantile": lambda x, i: np.nanquantile(x, 0.3),
+    "nanpercentile": lambda x, i: np.nanpercentile(x, 30),
+    "interp": lambda x, i: np.interp(x, [0.0, 1.0, 2.0], [3.0, 1.0, 2.0]),
+    "unwrap": lambda x, i: np.unwrap(4 * x),
+    "frexp": lambda x, i: np.frexp(x)[0],
+    "take": lambda x, i: np.take(x, i),
+    "take_along_axis": lambda x, i: np.take_along_axis(x, indices=i, axis=0),
+    "put_along_axis": lambda x, i: written_by(np.put_along_axis, x, i, 0.0, 0),
+    "put": lambda x, i: written_by(np.put, x, i, 0.0),
+    "place": lambda x, i: written_by(np.place, x, i > 1, [0.0]),
+    "putmask": lambda x, i: written_by(np.putmask, x, [i[0] > 1, i[1] > 1, x[0] > 0, x[1] > 0, True], 0.0),
+    "compress": lambda x, i: x.compress(i > 1),
+    "extract": lambda x, i: np.extract(i > 1, x),
+    "choose": lambda x, i: np.choose(i % 2, [x, 2 * x]),
+    "piecewise": lambda x, i: np.piecewise(x, [x > 0], [1.0, np.exp]),
+    "trim_zeros": lambda x, i: np.trim_zeros(x),
+    "bincount": lambda x, i: np.bincount(i, x),
+    "repeat": lambda x, i: x.repeat(i),
+    "roll": lambda x, i: np.roll(x, i[1]),
+    "tile": lambda x, i: np.tile(x, i[1]),
+    "rot90": lambda x, i: np.rot90(x[None], i[1]),
+    "resize": lambda x, i: np.resize(x, i[1:2]),
+    "delete": lambda x, i: np.delete(x, i[1]),
+    "insert": lambda x, i: np.insert(x, i[1], 2.0),
+}
+
+
+def test_every_function_that_chooses_is_tried() -> None:
+    assert set(CHOICES) == set(CHOOSING)
+
+
+@pytest.mark.parametrize("name", CHOICES)
+def test_a_choice_by_values_of_inputs_is_refused_by_name(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match=f"np.{name} at .* looks at the values of"):
+        onnx.save(CHOICES[name], (VALUES, POSITIONS), tmp_path / "function.onnx", dynamic=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_row_of_nan_that_no_example_had_is_right(tmp_path: Path, runners: dict[str, Any]) -> None:
+    path, rows = tmp_path / "function.onnx", ROWS.copy()
+    onnx.save(lambda x: (np.nanmax(x, axis=1), np.nanmin(x, axis=1), np.nanmean(x, axis=1)), rows, path)
+    rows[1], rows[2, 3] = np.nan, np.nan
+    with np.errstate(all="ignore"), pytest.warns(RuntimeWarning):
+        expected = [np.nanmax(rows, axis=1), np.nanmin(rows, axis=1), np.nanmean(rows, axis=1)]
+    for run in runners.values():
+        for one, two in zip(run(path, {"x": rows}), expected, strict=True):
+            np.testing.assert_allclose(one, two, rtol=1e-6)
+
+
+WITH_ALL = [
+    (name, call, name in IN_PLACE)
+    for table in (CALLS, CONSTANT_CALLS, {name: (call,) for name, call in IN_PLACE.items()})
+    for name, calls in table.items()
+    for call in calls
+    if name != "astype"
+]
+
+
+def others(arrays: list[Any], seed: int) -> list[Any]:
+    """Return arrays of other values in their range: in another order, and of floats smaller, too."""
+    rng = np.random.default_rng(seed)
+    shuffled = [rng.permutation(each.reshape(-1)).reshape(each.shape) for each in arrays]
+    return [
+        (each * rng.uniform(0.5, 1, each.shape)).astype(np.float32) if each.dtype.kind == "f" else each
+        for each in shuffled
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "call", "writes"), WITH_ALL, ids=[f"{name}-{i}" for i, (name, *_) in enumerate(WITH_ALL)]
+)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_function_of_all_its_arrays_is_right_for_other_values_or_refused(
+    name: str, call: Call, writes: bool, tmp_path: Path, runners: dict[str, Any]
+) -> None:
+    """Indices, counts and masks are inputs, too: what was chosen by them must not stay as it was."""
+    of_arrays, arrays = on(numpys(name), call, "fiub")
+
+    def function(*given: Any) -> Any:
+        out = written_by(of_arrays, *given) if writes else of_arrays(*given)
+        outs = out if isinstance(out, (tuple, list)) else [out]
+        return [each for each in outs if isinstance(each, Tensor)]
+
+    arrays = [each.astype(np.float32) if each.dtype.kind == "f" else each for each in arrays]
+    path = tmp_path / "function.onnx"
+    try:
+        exported = onnx.save(function, tuple(arrays), path, dynamic=False)
+    except ExportError:
+        assert not path.exists()
+        return
+    for seed in range(4):
+        given = others(arrays, seed)
+        feeds = {port.name: array for port, array in zip(exported.inputs, given, strict=True)}
+        with np.errstate(all="ignore"):
+            expected = function(*map(Tensor, given))
+            found = runners["reference"](path, feeds)
+        for one, two in zip(found, expected, strict=True):
+            assert_near(one, np.asarray(two.data))

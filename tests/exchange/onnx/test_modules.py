@@ -57,7 +57,7 @@ LAYERS: list[tuple[nn.Module, Any]] = [
     (nn.Conv2d(3, 4, 3, padding=1, padding_mode="replicate", rng=0), images),
     (nn.Conv2d(3, 4, 3, padding=1, padding_mode="circular", rng=0), images),
     (nn.Conv1d(3, 4, 3, padding=1, stride=2, rng=0), floats(4, 3, 9)),
-    (nn.ConvTranspose2d(3, 4, 3, stride=2, padding=1, output_padding=1, rng=0), images),
+    (nn.ConvTranspose2d(3, 4, 3, stride=2, padding=1, output_padding=1, rng=0), floats(2, 3, 4, 4)),
     (nn.ConvTranspose2d(4, 6, (2, 3), stride=(1, 2), groups=2, dilation=2, rng=0), floats(2, 4, 5, 4)),
     (nn.MaxPool2d(2), images),
     (nn.MaxPool2d(3, stride=2, padding=1, ceil_mode=True), floats(2, 3, 7, 6)),

@@ -98,16 +98,16 @@ def assert_written(name: str, calls: list[Call], directory: Path, runners: dict[
 
 @pytest.mark.parametrize("name", WRITTEN)
 def test_an_operation_has_its_values_in_the_file(name: str, tmp_path: Path, runners: dict[str, Any]) -> None:
+    """By the reference `save` has compared already, less strictly; see the test of all floats."""
     model, inputs = model_of(name, calls_of(name, np.float32))
     path = exported(model, inputs, tmp_path)
-    for run in runners.values():
-        assert_equal(run_by(run, path, inputs), values_of(model, inputs))
+    assert_equal(run_by(runners["onnxruntime"], path, inputs), values_of(model, inputs))
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", [np.float64, np.float16])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32, np.float16])
 @pytest.mark.parametrize("name", WRITTEN)
-def test_an_operation_has_its_values_in_other_floats(
+def test_an_operation_has_its_values_in_all_floats(
     name: str, dtype: Any, tmp_path: Path, runners: dict[str, Any]
 ) -> None:
     if (name, dtype) == ("det", np.float16):

@@ -182,8 +182,8 @@ def test_a_function_without_a_tape(gives_the_same: Any) -> None:
         lambda x: x.argmin(),
         lambda x: np.argmax(x > 0, axis=-1, keepdims=True),
         lambda x: np.any(x > 1, axis=1),
-        lambda x: np.any(x > 0, axis=1, keepdims=1),
-        lambda x: np.argmin(x, axis=1, keepdims=1),
+        lambda x: (x > 0).any(axis=1, keepdims=1),
+        lambda x: x.argmin(axis=1, keepdims=1),
         lambda x: np.all(x > -1, axis=(0, 1)),
         lambda x: np.all(x),
         lambda x: np.count_nonzero(x > 0, axis=0),
@@ -278,6 +278,10 @@ def test_a_model_of_one_size_of_batch(gives_the_same: Any) -> None:
         lambda x: np.var(x[:10], axis=0),
         lambda x: np.sum(x, axis=0) / min(len(x), 8),
         lambda x: np.sum(x, axis=0) / len(x[:30]),
+        lambda x: x * min(len(x), 100),
+        lambda x: x * min(len(x), 8),
+        lambda x: x[:100] * 1,
+        lambda x: x + (np.arange(len(x)) if len(x) < 100 else np.zeros(len(x)))[:, None].astype(np.float32),
     ],
 )
 def test_what_follows_from_the_batch_in_another_way_is_refused(function: Any, path: Path) -> None:
@@ -285,6 +289,29 @@ def test_what_follows_from_the_batch_in_another_way_is_refused(function: Any, pa
         onnx.save(function, floats(4, 3), path)
     assert not path.exists()
     assert onnx.save(function, floats(4, 3), path, dynamic=False).difference < 1e-6
+
+
+def test_a_model_for_small_batches_is_written(gives_the_same: Any) -> None:
+    def of_few(x: Any) -> Any:
+        if len(x) > 100:
+            raise ValueError("there are 100 places")
+        return 2 * x
+
+    gives_the_same(of_few, floats(4, 3))
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda x, i: x * (i.data == 1)[:, None],
+        lambda x, i: x * np.max(i.data),
+        lambda x, i: 2 * x if i.data[0] else x,
+    ],
+)
+@pytest.mark.parametrize("numbers", [np.array([1, 0, 0, 0]), np.array([1, 1, 1, 1]), np.zeros(4, bool)])
+def test_integers_that_are_read_past_the_tape_are_noticed(function: Any, numbers: Any, path: Path) -> None:
+    with pytest.raises(onnx.ExportError, match=r"differs from that of the model|computed past the tape"):
+        onnx.save(function, (floats(4, 3), numbers), path, dynamic=False)
 
 
 # ---- what is refused -------------------------------------------------------------------------------------
@@ -359,10 +386,121 @@ def test_an_error_of_the_model_is_its_own(path: Path) -> None:
     assert not isinstance(caught.value, onnx.ExportError)
 
 
-@pytest.mark.parametrize("example", [(), {}, (1.0, "a"), None])
-def test_an_example_holds_arrays(example: Any, path: Path) -> None:
-    with pytest.raises(onnx.ExportError, match="holds no array"):
+@pytest.mark.parametrize(
+    ("example", "given"),
+    [
+        ((), "nothing"), ({}, "nothing"), ((1.0, "a"), "float and str"), (None, "nothing"),
+        ("text", "str"), (object(), "object"),
+    ],
+)  # fmt: skip
+def test_an_example_holds_arrays(example: Any, given: str, path: Path) -> None:
+    with pytest.raises(onnx.ExportError, match=f"holds no array, but {given}"):
         onnx.save(lambda *args, **kwargs: args, example, path)
+
+
+class OfAnotherLibrary:
+    """An array with DLPack, as PyTorch's."""
+
+    def __init__(self, array: Any) -> None:
+        self.array = array
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Any:
+        return self.array
+
+    def __dlpack__(self, **options: Any) -> Any:
+        return self.array.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> Any:
+        return self.array.__dlpack_device__()
+
+
+@pytest.mark.parametrize(
+    ("example", "dtype", "shape"),
+    [
+        ([[1.0, 2.0], [3.0, 4.0]], "float64", ("batch", 2)),
+        (3.0, "float64", ()),
+        (np.float32(3), "float32", ()),
+        ([1, 2, 3], "int64", ("batch",)),
+        (OfAnotherLibrary(floats(4, 3)), "float32", ("batch", 3)),
+        ((OfAnotherLibrary(floats(4, 3)), 2.0), "float32", ("batch", 3)),
+    ],
+)
+def test_an_example_is_what_a_tensor_is_made_of(example: Any, dtype: str, shape: Any, path: Path) -> None:
+    found = onnx.save(lambda x, scale=2: x * scale, example, path)
+    assert [(port.dtype, port.shape) for port in found.inputs] == [(dtype, shape)]
+
+
+def test_an_array_that_a_tensor_does_not_take_is_named(path: Path) -> None:
+    with pytest.raises(onnx.ExportError, match=r"the example holds a OfAnotherLibrary.*complex"):
+        onnx.save(lambda x: x, OfAnotherLibrary(np.ones(3, complex)), path)
+
+
+def test_a_list_of_arrays_is_one_argument(gives_the_same: Any, path: Path) -> None:
+    found = onnx.save(lambda pair: pair[0] + pair[1], [floats(4, 3), floats(4, 3)], path)
+    assert [port.name for port in found.inputs] == ["pair.0", "pair.1"]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"model": 3}, "a model of type int was given; expected a Module"),
+        ({"dynamic": 3}, "dynamic=3 was given; expected True, False"),
+        ({"dynamic": [1]}, r"dynamic=\[1\] was given"),
+        ({"input_names": [""]}, r"input_names=\[''\] was given; expected a sequence of names"),
+        ({"input_names": "x"}, "input_names='x' was given"),
+        ({"output_names": [3]}, r"output_names=\[3\] was given"),
+        ({"standardizer": 3}, "expected a Standardizer"),
+        ({"metadata": 3}, "expected a dict"),
+        ({"description": 3}, "expected a text"),
+        ({"path": 3}, "expected the name of a file"),
+    ],
+)
+def test_an_argument_of_another_kind_is_named(options: dict[str, Any], sentence: str, path: Path) -> None:
+    with pytest.raises(onnx.ExportError, match=sentence):
+        onnx.save(**({"model": lambda x: 2 * x, "example": floats(4, 3), "path": path} | options))
+    assert not path.exists()
+
+
+def test_a_model_of_pytorch_is_named(path: Path) -> None:
+    foreign = type("Linear", (), {"__module__": "torch.nn.modules.linear", "__call__": lambda self, x: x})
+    with pytest.raises(onnx.ExportError, match=r"PyTorch's \(Linear\).*torch\.onnx\.export"):
+        onnx.save(foreign(), floats(4, 3), path)
+
+
+@pytest.mark.parametrize("name", ["t.txt", "t", "model.onnx.bak"])
+def test_a_file_has_its_suffix(name: str, tmp_path: Path) -> None:
+    with pytest.raises(onnx.ExportError, match=r"has no suffix of a file of ONNX; name it with \.onnx"):
+        onnx.save(nn.ReLU(), floats(4, 3), tmp_path / name)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_that_cannot_be_written_is_an_error_of_the_export(tmp_path: Path) -> None:
+    with pytest.raises(onnx.ExportError, match=r"t\.onnx cannot be written \(there is no directory"):
+        onnx.save(nn.ReLU(), floats(4, 3), tmp_path / "nowhere" / "t.onnx")
+    (tmp_path / "folder.onnx").mkdir()
+    with pytest.raises(onnx.ExportError, match=r"folder\.onnx is a directory"):
+        onnx.save(nn.ReLU(), floats(4, 3), tmp_path / "folder.onnx")
+
+
+def test_a_parameter_with_nan_is_named(path: Path) -> None:
+    model = nn.Sequential(nn.Linear(3, 3, rng=0), nn.BatchNorm1d(3))
+    model[1].running_mean[1] = np.nan
+    with pytest.raises(onnx.ExportError, match=r"'1\.running_mean' holds NaN \(1 of 3 numbers\)"):
+        onnx.save(model, floats(4, 3), path)
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    "function", [lambda x: np.log(-np.abs(x)), lambda x: (x, x / np.zeros(3, np.float32))]
+)
+def test_an_output_without_a_number_proves_nothing(function: Any, path: Path) -> None:
+    with pytest.raises(onnx.ExportError, match=r"every number of the output .* is NaN or infinite"):
+        onnx.save(function, floats(4, 3), path)
+    assert not path.exists()
+
+
+def test_some_infinite_numbers_are_taken(path: Path) -> None:
+    assert onnx.save(lambda x: np.where(x > 0, x, -np.inf), floats(4, 3), path).difference == 0
 
 
 def test_a_model_larger_than_a_file_can_be(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,8 +75,8 @@ class Arguments:
         if not places:
             kinds = " and ".join(sorted({type(leaf).__name__ for leaf in leaves})) or "nothing"
             raise ExportError(
-                f"the example holds no array, but {kinds}; give the arguments of the model as arrays of their shapes: one, "
-                "a tuple of them, or a dict of keyword arguments"
+                f"the example holds no array, but {kinds}; give the arguments of the model as arrays of their "
+                "shapes: one, a tuple of them, or a dict of keyword arguments"
             )
         leaves = [_array(leaf) if i in places else leaf for i, leaf in enumerate(leaves)]
         given = tuple(found[i][0] for i in places) if names is None else tuple(names)
@@ -138,10 +138,10 @@ class Arguments:
         ]
 
     def renumbered(self, arrays: list[Array]) -> list[list[Array]]:
-        """Return arrays with other integers and truth values, if there are any, once or twice.
+        """Return arrays with other integers and truth values, in two ways, if there are any.
 
-        They may be indices, each column into a table of its own, so rows change places; where all are equal,
-        they become 0, or 1. All truth values change.
+        They may be indices, each column into a table of its own: so rows change places, and then all become
+        0, or 1 where they were 0. All truth values change.
         """
         if not any(array.dtype.kind in "iub" and array.size for array in arrays):
             return []
@@ -157,26 +157,32 @@ class Arguments:
 
 
 def _renumbered(array: Array, step: int) -> Array:
-    """Return integers with their rows moved on by a step (of 0: truth values inverted, equal integers others)."""
+    """Return integers and truth values with their rows moved on by a step; of 0, others: most often 0."""
     if array.dtype.kind not in "iub" or not array.size:
         return array
     if step:
         return np.roll(array, step, axis=0 if array.ndim else None)
     if array.dtype.kind == "b":
         return ~array
-    if np.all(array == array.flat[0]):
-        return np.full_like(array, 0 if array.flat[0] else 1)
-    return np.array(array[::-1], order="C")
+    return np.zeros_like(array) if array.any() else np.ones_like(array)
+
+
+def _taken(array: Any) -> Tensor:
+    """Return an array of another library as a Tensor."""
+    try:
+        return Tensor(array)
+    except Exception as error:  # each library has its own
+        raise ExportError(f"the example holds a {type(array).__name__} that is not taken: {error}") from error
 
 
 def _arrays_in(example: Any) -> Any:
     """Return an example with what a Tensor takes for an array as one.
 
-    An array of another library is one wherever it stands. Numbers and lists of numbers are one if they are the
-    whole example; among other arguments they are options, which stay as they are.
+    An array of another library is one wherever it stands. Numbers and lists of numbers are one if they are
+    the whole example; among other arguments they are options, which stay as they are.
     """
     leaves, structure = flatten(example)
-    leaves = [Tensor(leaf) if is_foreign(leaf) else leaf for leaf in leaves]
+    leaves = [_taken(leaf) if is_foreign(leaf) else leaf for leaf in leaves]
     has_arguments = isinstance(example, dict) or type(example) is tuple
     if has_arguments or any(isinstance(leaf, (Tensor, np.ndarray)) for leaf in leaves):
         return unflatten(structure, leaves)

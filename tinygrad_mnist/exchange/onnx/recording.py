@@ -192,9 +192,9 @@ class Recording(Recorder):
             given = kwargs.get(name, args[position] if position < len(args) else None)
             if _depends(self.source(given)):
                 self.refused = ExportError(
-                    f"np.{function.__name__} at {users_line()} looks at the values of {name!r}, which depend on "
-                    "the inputs, to choose what it gives; a file of ONNX would choose the same for all inputs: "
-                    f"{choosing.advice}"
+                    f"np.{function.__name__} at {users_line()} looks at the values of {name!r}, which depend "
+                    "on the inputs, to choose what it gives; a file of ONNX would choose the same for all "
+                    f"inputs: {choosing.advice}"
                 )
                 raise self.refused
 

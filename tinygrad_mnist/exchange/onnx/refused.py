@@ -91,5 +91,5 @@ CHOOSING: Final[dict[str, Choosing]] = {
     "delete": Choosing({1: "obj"}, _BY_NUMBERS),
     "insert": Choosing({1: "obj"}, _BY_NUMBERS),
 }
-"""NumPy functions, by name, that are refused where an argument whose values they look at follows from the inputs:
-what they choose would stay the same for all inputs. Of other arguments they are written as an index."""
+"""NumPy functions, by name, that are refused where an argument whose values they look at follows from the
+inputs: what they choose would stay the same for all. Of other arguments they are written as an index."""

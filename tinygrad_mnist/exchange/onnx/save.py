@@ -58,7 +58,7 @@ _LARGE = (257, 37, 11)
 """Larger batches, in which ``x[:100]``, ``x[:30]`` and ``x[:8]`` are not ``x``. A model is recorded on the
 first in which it computes no more than `_MOST_RECORDED` numbers, or on the last."""
 
-_MOST_RECORDED = 1 << 22
+_MOST_RECORDED = 1 << 20
 """Numbers that the nodes compute at most in a large batch."""
 
 _MOST_TRIED = 1 << 22
