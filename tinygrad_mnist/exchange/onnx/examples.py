@@ -75,8 +75,8 @@ class Arguments:
         if not places:
             kinds = " and ".join(sorted({type(leaf).__name__ for leaf in leaves})) or "nothing"
             raise ExportError(
-                f"the example holds no array, but {kinds}; give the arguments of the model as arrays of their "
-                "shapes: one, a tuple of them, or a dict of keyword arguments"
+                f"the example holds no array, but {kinds}; give the arguments of the model as arrays of "
+                "their shapes: one, a tuple of them, or a dict of keyword arguments"
             )
         leaves = [_array(leaf) if i in places else leaf for i, leaf in enumerate(leaves)]
         given = tuple(found[i][0] for i in places) if names is None else tuple(names)
