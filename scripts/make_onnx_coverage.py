@@ -83,8 +83,8 @@ An operation that is in no table fails that test.
 | refused | {len(REFUSED)} |
 
 NumPy's other functions are formulae of these operations. Those that look at values to choose what they
-compute (`np.sort`, `np.median`, `np.interp`) would become constants, and are refused with a sentence that
-says where.
+compute (`np.sort`, `np.median`, `np.interp`; `np.take` or `np.choose` by positions that are inputs) would
+choose the same for all inputs, and are refused with a sentence that says where.
 
 ## One operator
 
