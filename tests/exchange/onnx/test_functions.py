@@ -455,7 +455,6 @@ CHOICES: dict[str, Choice] = {
     "unwrap": lambda x, i: np.unwrap(4 * x),
     "frexp": lambda x, i: np.frexp(x)[0],
     "take": lambda x, i: np.take(x, i),
-    "take_along_axis": lambda x, i: np.take_along_axis(x, indices=i, axis=0),
     "put_along_axis": lambda x, i: written_by(np.put_along_axis, x, i, 0.0, 0),
     "put": lambda x, i: written_by(np.put, x, i, 0.0),
     "place": lambda x, i: written_by(np.place, x, i > 1, [0.0]),
