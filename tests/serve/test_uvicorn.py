@@ -57,7 +57,10 @@ def protocol() -> Any:
     loop.close()
 
 
-OWN = {"since", "has_sent", "is_half_closed", "is_ending", "unsent_since", "is_served", "_gate", "_tell_started"}
+OWN = {
+    *("since", "has_sent", "is_half_closed", "is_ending"),
+    *("unsent_since", "is_served", "_gate", "_tell_started"),
+}
 """The attributes that our classes set themselves."""
 
 
