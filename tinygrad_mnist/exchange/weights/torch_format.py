@@ -11,7 +11,7 @@ import hashlib
 import struct
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
@@ -54,8 +54,11 @@ _ORDERS: Final = {b"little": "<", b"big": ">"}
 # ---- reading ---------------------------------------------------------------------------------------------
 
 
-def read(path: Path) -> Entries:
-    """Return the arrays of a state dict by name; tensors that are the same one are one array."""
+def read(path: Path, names: Collection[str] | None = None) -> Entries:
+    """Return the arrays of a state dict by name; tensors that are the same one are one array.
+
+    All names stand in the file, whatever names are wanted.
+    """
     with _opened(path) as archive:
         members = _members(archive, path)
         folder = _folder(members, path)
