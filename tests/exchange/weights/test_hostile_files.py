@@ -193,9 +193,24 @@ HEADER = "{'descr': '<f8', 'fortran_order': False, 'shape': %s, }"
         (npz_of(**{"a.npy": npy_of(HEADER.replace("<f8", "<U2") % "(1,)", bytes(8))}), "dtype <U2"),
         (npz_of(**{"a.npy": npy_of(HEADER.replace("<f8", "<V2") % "(1,)", bytes(2))}), "numbers of 16 bits"),
         (npz_of(**{"a.npy": b"nonsense"}), "no header of an array"),
-        (npz_of(**{"../a.txt": b"text"}), "no header of an array"),
+        (npz_of(**{"../a.txt": b"text"}), r"has '\.\./a\.txt', which is no array; take it out"),
+        (
+            npz_of(**{"a": npy_of(HEADER % "(0,)"), "a.npy": npy_of(HEADER % "(0,)")}),
+            "two arrays of the name 'a'",
+        ),
+        (
+            npz_of(**{"a.npy": npy_of(HEADER.replace("'<f8'", "[('a', '<f4')]") % "(0,)")}),
+            "array with fields",
+        ),
+        (npz_of(**{"a.npy": npy_of(HEADER.replace("<f8", "<M8[D]") % "(0,)")}), "'a', an array of dates"),
+        (npz_of(**{"a.npy": npy_of(HEADER.replace("<f8", "<m8[s]") % "(0,)")}), "'a', an array of times"),
+        (npz_of(**{"a.npy": b"\x93NUMPY\x03\x00" + bytes(20)}), r"a header of version 3\.0"),
+        (npz_of(**{"a" * 5000: b""}), "which is no array"),
     ],
-    ids=["huge", "bomb", "short", "pickled", "complex", "text", "bfloat16", "nonsense", "path"],
+    ids=[
+        *("huge", "bomb", "short", "pickled", "complex", "text", "bfloat16", "nonsense", "path"),
+        *("twice", "fields", "dates", "times", "version", "long"),
+    ],
 )
 def test_a_file_of_numpys_that_does_not_hold_is_refused(content: bytes, said: str, tmp_path: Path) -> None:
     assert len(content) < 200_000
