@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinygrad_mnist.exchange import WeightsError, load_weights, save_weights
+from tinygrad_mnist.exchange.weights import torch_pickle
 from tinygrad_mnist.exchange.weights.torch_pickle import Storage, Strided
 
 SUFFIXES = [".npz", ".pt", ".safetensors"]
@@ -383,7 +384,7 @@ def doubled(times: int) -> bytes:
         (b"\x80\x02}}.", "holds no dict"),
         (b"\x80\x02}" + b"(" * 30_000 + b".", "more values at a time"),
         (b"\x80\x02" + b"}" * 30_000 + b".", "more values at a time"),
-        (b"\x80\x04}" + b"\x94" * 300_000 + b".", "more values at a time"),
+        (b"\x80\x04}" + b"\x94" * 300_000 + b".", "describes more than its tensors"),
         (b"\x80\x02}r\xff\xff\xff\x7f.", None),
         (b"\x80\x02}X\xff\xff\xff\xff", "cut off or damaged"),
         (b"\x80\x04\x95\xff\xff\xff\xff\xff\xff\xff\x7f}.", None),
@@ -416,6 +417,21 @@ def test_numbers_of_a_files_choice_are_not_hashed(tmp_path: Path, monkeypatch: p
         raise AssertionError
 
     for kind in (Storage, Strided):
+@pytest.mark.parametrize("values", [b")" + b"\x85" * 100_000, b"}" + b"}b" * 50_000], ids=["depth", "length"])
+def test_a_pickle_of_more_instructions_than_its_tensors_need_is_refused(
+    values: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the megabytes that a pickle may have, they would take many seconds."""
+    refuse(tmp_path / "a.pt", pt_of(program(values)), "it describes more than its tensors")
+    tensors = b"}(" + b"".join(text(f"layer.{i}") + rebuilt() for i in range(3000)) + b"u."
+    (tmp_path / "a.pt").write_bytes(pt_of(tensors, **DATA))  # 60,000 instructions
+    assert len(load_weights(tmp_path / "a.pt")) == 3000
+    monkeypatch.setattr(torch_pickle, "_MOST_STEPS", 50_000)
+    refuse(tmp_path / "a.pt", pt_of(tensors, **DATA), "more tensors than are read")
+    monkeypatch.setattr(torch_pickle, "_LARGEST_MEMO", 1000)
+    refuse(tmp_path / "a.pt", pt_of(b"\x80\x04}" + b"\x94" * 2000 + b"."), "more values at a time")
+
+
         monkeypatch.setattr(kind, "__hash__", refuse_to_hash)
     values = {"a": rebuilt(), "b": rebuilt(), "c": rebuilt((6,), (1,))}
     items = b"".join(text(name) + value for name, value in values.items())
