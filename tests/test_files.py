@@ -85,6 +85,40 @@ def test_it_may_be_read_by_others_as_any_new_file(tmp_path: Path) -> None:
     assert write(tmp_path / "a.txt", b"x").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no modes of files")
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o664, 0o444])
+@pytest.mark.parametrize("name", ["a.txt", "link.txt"])
+def test_it_may_be_read_by_whom_the_old_one_allowed(tmp_path: Path, mode: int, name: str) -> None:
+    """Also while it is written: what is secret is at no moment there for others."""
+    path, previous = tmp_path / "a.txt", tmp_path / "b.txt"
+    path.write_text("old")
+    path.chmod(mode)
+    (tmp_path / "link.txt").symlink_to(path)
+    with replacing(tmp_path / name, previous) as unfinished:
+        assert not stat.S_IMODE(unfinished.stat().st_mode) & ~mode & 0o077
+        with replacing(unfinished) as inner:  # as a writer does that does not know the other
+            inner.write_text("new")
+    assert path.read_text() == "new"
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+    assert stat.S_IMODE(previous.stat().st_mode) == mode
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no modes of files")
+def test_the_previous_file_keeps_its_mode_where_there_are_no_links(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(*_: object) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(os, "link", none)
+    (tmp_path / "a.txt").write_text("old")
+    (tmp_path / "a.txt").chmod(0o640)
+    with replacing(tmp_path / "a.txt", tmp_path / "b.txt") as unfinished:
+        unfinished.write_text("new")
+    assert (tmp_path / "b.txt").read_text() == "old"
+    assert stat.S_IMODE((tmp_path / "b.txt").stat().st_mode) == 0o640
+
+
 def test_a_link_stays_a_link(tmp_path: Path) -> None:
     (tmp_path / "real.txt").write_text("old")
     (tmp_path / "link.txt").symlink_to("real.txt")

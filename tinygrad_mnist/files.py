@@ -11,6 +11,7 @@ import json
 import math
 import os
 import re
+import stat
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -30,6 +31,8 @@ def replacing(path: PathLike, previous: PathLike | None = None) -> Iterator[Path
     is its name at the end. What killed writers of the same file have left is removed.
 
     A link stays, and the file that it points to is replaced. A device or a pipe is written to, not replaced.
+    The new file may be read and written by whom the old one allowed, and at no moment by others; where there
+    was none, it has the mode of any new file.
 
     Parameters
     ----------
@@ -68,10 +71,13 @@ def replacing(path: PathLike, previous: PathLike | None = None) -> Iterator[Path
     claim: int | None = None
     try:
         _sweep(target)
-        unfinished, claim = _claim(target)
+        mode = _mode_of(target)
+        unfinished, claim = _claim(target, mode)
         yield unfinished
         # Renaming a file whose contents are not on the disk yet could leave an empty file after a power cut.
         _sync(unfinished)
+        if mode is not None and _mode_of(unfinished) != mode:
+            unfinished.chmod(mode)
         if previous is not None and target.exists():
             _link(target, kept)
         os.replace(unfinished, target)
@@ -143,10 +149,12 @@ def _link(source: Path, target: Path) -> None:
     try:
         os.link(source, target)
     except OSError:
-        from shutil import copyfile
+        from shutil import copyfile, copymode
 
+        target.touch(0o600)  # what is secret is at no moment there for others
         copyfile(source, target)
         _sync(target)
+        copymode(source, target)
 
 
 def target_of(path: PathLike) -> Path:
@@ -398,8 +406,17 @@ def is_locked(path: PathLike) -> bool:
         os.close(descriptor)
 
 
-def _claim(target: Path) -> tuple[Path, int | None]:
+def _mode_of(path: Path) -> int | None:
+    """Return who may read, write and run a file; None if there is none, or the system has no such modes."""
+    if os.name == "nt" or not path.exists():
+        return None
+    return stat.S_IMODE(path.stat().st_mode) & 0o777
+
+
+def _claim(target: Path, mode: int | None) -> tuple[Path, int | None]:
     """Make an empty file beside another, locked while it is written, so that nobody takes it for a leftover.
+
+    With the mode of the file whose place it takes, nobody else may read it; its writer always may write.
 
     Returns
     -------
@@ -411,7 +428,9 @@ def _claim(target: Path) -> tuple[Path, int | None]:
     while True:
         path = _beside(target)
         try:
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666)
+            descriptor = os.open(
+                path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else mode | 0o600
+            )
         except OSError as error:
             error.filename = None  # who asked knows the file by another name
             raise

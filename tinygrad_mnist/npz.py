@@ -38,6 +38,10 @@ _HEADER: Final = re.compile(
     rb"'shape': \(([0-9, ]*)\), \} *\n"
 )
 """The header of an array as NumPy writes it. A dtype with fields, or one of dates, does not match."""
+_ANY_VERSION: Final = b"\x93NUMPY"
+_OTHER_DTYPE: Final = re.compile(rb"\{'descr': (?:\[|'[<>|=]?(M8|m8))")
+_OTHER_DTYPES: Final[dict[bytes | None, str]] = {None: "with fields", b"M8": "of dates", b"m8": "of times"}
+"""The dtypes that are not read, by what the header has there."""
 
 _ENCRYPTED: Final = 0x1
 _PACKINGS: Final = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
@@ -124,16 +128,23 @@ class NpzReader:
         self._members = {member.filename: member for member in self._archive.infolist()}
         if len(self._members) < len(self._archive.infolist()):
             raise purpose.damaged(path, "two arrays have the same name")
-        self.names = tuple(name.removesuffix(_SUFFIX) for name in self._members)
+        seen: dict[str, None] = {}
+        for name in self._members:
+            name = name.removesuffix(_SUFFIX)
+            if name in seen:  # as "a" and "a.npy"
+                raise purpose.error(f"{path} has two arrays of the name {name[:60]!r}; give one another name")
+            seen[name] = None
+        self.names = tuple(seen)
 
     def entry(self, name: str) -> Entry:
         """Return what the header of an array says, without reading the array."""
         with self._opened(name) as (stream, size):
             start = stream.read(len(_MAGIC) + 2)
             length = int.from_bytes(start[-2:], "little")
-            match = _HEADER.fullmatch(stream.read(length))
+            header = stream.read(length)
+            match = _HEADER.fullmatch(header)
             if not start.startswith(_MAGIC) or match is None:
-                raise self.purpose.damaged(self.path, f"{name!r} has no header of an array")
+                raise self._no_plain_array(name, start, header)
             descr, order, sides = (group.decode() for group in match.groups())
             shape = tuple(int(side) for side in sides.replace(" ", "").split(",") if side)
             found = Entry(shape, np.dtype(descr), order == "True", len(start) + length)
@@ -144,6 +155,24 @@ class NpzReader:
             if found.start + math.prod(shape) * found.dtype.itemsize != size:
                 raise self.purpose.damaged(self.path, f"{name!r} is longer or shorter than it says")
             return found
+
+    def _no_plain_array(self, name: str, start: bytes, header: bytes) -> ValueError:
+        """Return the error for what has no header of an array of numbers, by what it seems to be."""
+        shown = repr(name[:60])
+        if not start.startswith(_ANY_VERSION):
+            if self._member(name).filename.endswith(_SUFFIX):
+                return self.purpose.damaged(self.path, f"{shown} has no header of an array")
+            return self.purpose.error(f"{self.path} has {shown}, which is no array; take it out of the file")
+        found = _OTHER_DTYPE.match(header)
+        if not start.startswith(_MAGIC):
+            kind = f"with a header of version {start[6]}.{start[7]}"
+        elif found is None:
+            return self.purpose.damaged(self.path, f"{shown} has no header of an array")
+        else:
+            kind = _OTHER_DTYPES[found[1]]
+        return self.purpose.error(
+            f"{self.path} has {shown}, an array {kind}, which is not read; write it as plain numbers"
+        )
 
     def require_moderate(self, names: list[str]) -> None:
         """Raise an error if arrays take far more memory than the file is long, as those of an attack do."""

@@ -201,7 +201,7 @@ with_nan[5, 2, 3] = np.nan
         ({"y_train": np.full(16, np.nan)}, "the label nan at position 0"),
         ({"y_train": np.full((16, 2, 2), 1)}, r"labels of shape \(16, 2, 2\)"),
         ({"y_train": np.full((16, 2), 7)}, r"labels of shape \(16, 2\)"),
-        ({"y_train": LABELS[:16].astype("M8[s]")}, "has no header of an array"),
+        ({"y_train": LABELS[:16].astype("M8[s]")}, "'y_train', an array of dates"),
         ({"y_train": LABELS[:16].astype(complex)}, "labels of type complex128"),
         ({"y_train": np.array([""] * 16)}, "an empty label at position 0"),
         ({"y_train": np.array(["x" * 300] * 16)}, "a label of 300 characters at position 0"),

@@ -511,7 +511,7 @@ class Module:
         """
         import tinygrad_mnist
 
-        return self.load_state_dict(tinygrad_mnist.exchange.load_weights(path), strict)
+        return self.load_state_dict(tinygrad_mnist.exchange.load_weights(path, self._state()), strict)
 
     def astype(self, dtype: DTypeLike) -> Self:
         """Convert all floating-point parameters (with their gradients) and buffers in place, and return this.

@@ -154,6 +154,30 @@ def test_the_file_of_safetensors_says_which_names_are_the_same(tmp_path: Path) -
     assert found["z"] is found["b"]
 
 
+def test_words_about_a_file_of_safetensors_are_no_names(tmp_path: Path) -> None:
+    numpy = pytest.importorskip("safetensors.numpy")
+    path, arrays = tmp_path / "a.safetensors", {name: np.ones(2, np.float32) for name in "abc"}
+    numpy.save_file(arrays, path, metadata={"format": "pt", "author": "c", "epoch": "b"})
+    assert sorted(load_weights(path)) == ["a", "b", "c"]
+    numpy.save_file(arrays, path, metadata={"format": "pt", "epoch": "b"})
+    model = nn.Module()
+    for name in "abc":
+        setattr(model, name, nn.Parameter(np.zeros(2)))
+    model.load(path)
+    assert model.a.data.tolist() == [1, 1]
+
+
+def test_a_tied_weight_is_loaded_beside_words_about_the_file(tmp_path: Path) -> None:
+    numpy = pytest.importorskip("safetensors.numpy")
+    model = nn.Module()
+    model.first = nn.Linear(2, 2, bias=False)
+    model.w = model.v = model.first.weight
+    names = {"author": "me", "v": "first.weight", "w": "first.weight"}
+    numpy.save_file({"first.weight": np.ones((2, 2))}, tmp_path / "a.safetensors", metadata=names)
+    model.load(tmp_path / "a.safetensors")
+    assert model.v.data.tolist() == [[1, 1], [1, 1]]
+
+
 # ---- what cannot be written ------------------------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ Files are written whole or not at all, and hold nothing but arrays by name: read
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -29,13 +29,14 @@ class Format:
     write : callable
         ``write(path, entries)`` writes arrays by name; those that are one object are tied.
     read : callable
-        ``read(path)`` returns arrays by name, each with memory of its own but for tied ones; what is wrong
-        with a file is a `WeightsError`.
+        ``read(path, names)`` returns arrays by name; of names that the format may have for something else,
+        these, or if None those that look like names of arrays. Each array has memory of its own but for tied
+        ones; what is wrong with a file is a `WeightsError`.
     """
 
     name: str
     write: Callable[[Path, Entries], None]
-    read: Callable[[Path], Entries]
+    read: Callable[[Path, Collection[str] | None], Entries]
 
 
 _TORCH: Final = Format("PyTorch's state dict", torch_format.write, torch_format.read)
@@ -89,7 +90,7 @@ def save_weights(state: Mapping[str, Any] | Module, path: PathLike) -> None:
         raise WeightsError(write_error(target, error)) from error
 
 
-def load_weights(path: PathLike) -> dict[str, Array]:
+def load_weights(path: PathLike, names: Collection[str] | None = None) -> dict[str, Array]:
     """Read the arrays of a file of weights. No code in it is run, and nothing in it is believed unchecked.
 
     Parameters
@@ -97,6 +98,10 @@ def load_weights(path: PathLike) -> dict[str, Array]:
     path : path-like
         The file: one that `save_weights` wrote; safetensors of any tool; an ``.npz`` file of `numpy.savez`;
         or the state dict that ``torch.save`` wrote, which is read without PyTorch.
+    names : collection of str, optional
+        The names that are wanted, as those of a module. Only safetensors need them: there the second names of
+        tied arrays stand in the metadata, among words about the file. By default those are taken that look
+        like names. All that a file has beside its metadata is read in any case.
 
     Returns
     -------
@@ -136,7 +141,7 @@ def load_weights(path: PathLike) -> dict[str, Array]:
     if not source.is_file():
         raise WeightsError(f"{source} is no file; name a file of weights")
     try:
-        return found.read(source)
+        return found.read(source, names)
     except WeightsError as error:
         suffix = _suffix_by_content(source)
         if suffix is None or FORMATS[suffix] is found:

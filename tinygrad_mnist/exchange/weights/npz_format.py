@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Final
 
@@ -32,8 +33,8 @@ def write(path: Path, entries: Entries) -> None:
         write_npz(file, entries)
 
 
-def read(path: Path) -> Entries:
-    """Return the arrays of a file by name."""
+def read(path: Path, names: Collection[str] | None = None) -> Entries:
+    """Return the arrays of a file by name; each has its own, whatever names are wanted."""
     if path.stat().st_size == len(_EMPTY) and path.read_bytes() == _EMPTY:
         return {}
     with open_npz(path, _WEIGHTS) as reader:

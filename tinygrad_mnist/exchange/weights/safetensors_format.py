@@ -6,6 +6,7 @@ Tied arrays stand in the file once, and its metadata has the other names, each w
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Final
 
@@ -38,8 +39,16 @@ def write(path: Path, entries: Entries) -> None:
     path.write_bytes(save(held, {**twins, _FORMAT: "pt"}))
 
 
-def read(path: Path) -> Entries:
-    """Return the arrays of a file by name; a tied one under each of its names."""
+def read(path: Path, names: Collection[str] | None = None) -> Entries:
+    """Return the arrays of a file by name; a tied one under each of its names.
+
+    Parameters
+    ----------
+    path : Path
+        The file.
+    names : collection of str, optional
+        The names of tied arrays that are wanted; by default those that look like names of arrays.
+    """
     library = _library(path)
     try:
         with library.safe_open(path, framework="numpy") as file:  # checks the header against the length
@@ -60,10 +69,21 @@ def read(path: Path) -> Entries:
         raise WeightsError(
             f"{path} is no safetensors file, or is cut off or damaged; take another copy of it ({error})"
         ) from error
-    for name, first in metadata.items():
-        if name != _FORMAT and name not in entries and first in entries:
-            entries[name] = entries[first]
-    return entries
+    metadata.pop(_FORMAT, None)
+    twins = {name: first for name, first in metadata.items() if name not in entries and first in entries}
+    wanted = _likely(twins, is_all=len(twins) == len(metadata)) if names is None else {*names}
+    return entries | {name: entries[first] for name, first in twins.items() if name in wanted}
+
+
+def _likely(twins: dict[str, str], *, is_all: bool) -> set[str]:
+    """Return which entries of the metadata are names of tied arrays, and not words about the file.
+
+    A person may have written ``author: b`` there, and an array is called ``b``. Of tied arrays the writers
+    keep the first name of all, in the order of texts. A layer's array has a dot in its name; names without
+    one are taken where nothing else stands in the metadata.
+    """
+    ordered = {name for name, first in twins.items() if first < name}
+    return {name for name in ordered if "." in name or (is_all and len(ordered) == len(twins))}
 
 
 def _require_readable(path: Path, name: str, dtype: str, shape: list[int]) -> None:

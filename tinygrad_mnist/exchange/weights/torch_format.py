@@ -11,7 +11,7 @@ import hashlib
 import struct
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final, NamedTuple
@@ -54,8 +54,11 @@ _ORDERS: Final = {b"little": "<", b"big": ">"}
 # ---- reading ---------------------------------------------------------------------------------------------
 
 
-def read(path: Path) -> Entries:
-    """Return the arrays of a state dict by name; tensors that are the same one are one array."""
+def read(path: Path, names: Collection[str] | None = None) -> Entries:
+    """Return the arrays of a state dict by name; tensors that are the same one are one array.
+
+    All names stand in the file, whatever names are wanted.
+    """
     with _opened(path) as archive:
         members = _members(archive, path)
         folder = _folder(members, path)
@@ -142,10 +145,7 @@ def _tensors(state: dict[object, object], path: Path) -> dict[str, Strided]:
     for name, value in state.items():
         key = quoted(name)
         if isinstance(value, dict):
-            raise WeightsError(
-                f"{path} has a dict under {key}, where a state dict has arrays; if that is one, save it "
-                f"alone: torch.save(torch.load(path, weights_only=True)[{key}], path)"
-            )
+            raise WeightsError(f"{path} {_with_dicts(state, key)}")
         if not isinstance(name, str) or not isinstance(value, Strided):
             kind = "tensor" if isinstance(value, Strided) else type(value).__name__
             raise WeightsError(
@@ -155,6 +155,20 @@ def _tensors(state: dict[object, object], path: Path) -> dict[str, Strided]:
             raise unread_dtype(path, name, value.dtype)
         tensors[name] = spelt.setdefault(hashlib.sha256(repr(value).encode()).digest(), value)
     return tensors
+
+
+def _with_dicts(state: dict[object, object], key: str) -> str:
+    """Return the rest of the sentence about a dict with dicts in it, the first under a key."""
+    if {"state", "param_groups"} <= state.keys():
+        return f"is the state of an optimiser, which is not read, and has no weights; {ALONE}"
+    different = {id(value): (name, value) for name, value in state.items() if isinstance(value, dict)}
+    for name, value in different.values():  # each once: all may be a single one that takes long
+        if value and all(type(one) is str and type(of) is Strided for one, of in value.items()):
+            return (
+                f"has a state dict under {shown(name)}, beside other things; save it alone: "
+                f"torch.save(torch.load(path, weights_only=True)[{shown(name)}], path)"
+            )
+    return f"has a dict under {key}, where a state dict has arrays; {ALONE}"
 
 
 def _require_moderate(tensors: dict[str, Strided], path: Path) -> None:

@@ -78,6 +78,12 @@ _LARGEST_STACK: Final = 20_000
 """The most values that wait on the stack; ``torch.save`` lets 2,000 wait."""
 _LARGEST_MEMO: Final = 200_000
 """The most values that are noted to come up again; ``torch.save`` notes 7 for each tensor."""
+_MOST_STEPS: Final = 1_500_000
+"""The most instructions: what as many tensors take as can be noted."""
+_STEPS_BESIDE: Final = 50_000
+"""The most instructions beside those of the tensors: the versions of modules, a few for each."""
+_STEPS_OF_A_TENSOR: Final = 60
+"""The most instructions that a tensor adds; ``torch.save`` writes 30 to 45."""
 _MOST_AXES: Final = 64
 """The most axes of a tensor, in PyTorch and NumPy."""
 _MOST_ARGUMENTS: Final = 8
@@ -180,6 +186,8 @@ class _Machine:
         Values that come up again, by their number.
     storages : dict
         The storages by their keys. PyTorch writes no key with two dtypes or sizes.
+    steps_left : int
+        The number of instructions that may follow.
     """
 
     def __init__(self) -> None:
@@ -187,6 +195,7 @@ class _Machine:
         self.marks: list[int] = []
         self.memo: dict[int, Any] = {}
         self.storages: dict[str, Storage] = {}
+        self.steps_left = _STEPS_BESIDE
 
     def group(self) -> list[Any]:
         """Take the values since the last mark off the stack."""
@@ -221,6 +230,8 @@ class _Machine:
         if len(arguments) > _MOST_ARGUMENTS:
             raise PickleError("it calls a function with more arguments than that takes")
         self.stack.append(function.value(*arguments))
+        if type(self.stack[-1]) is Strided:
+            self.steps_left += _STEPS_OF_A_TENSOR
 
     def storage(self) -> None:
         """Push the storage that is described by ``("storage", class, key, device, size)``."""
@@ -252,6 +263,9 @@ class _Machine:
         if (act := _INSTRUCTIONS.get(code)) is None:
             raise PickleError(f"it has the instruction {code}, which no state dict needs")
         act(self, value)
+        self.steps_left -= 1
+        if self.steps_left < 0:
+            raise PickleError(f"it describes more than its tensors; {ALONE}")
         if len(self.stack) + len(self.marks) > _LARGEST_STACK or len(self.memo) > _LARGEST_MEMO:
             raise PickleError("it holds more values at a time than a state dict")
 
@@ -333,7 +347,9 @@ def read_pickle(program: bytes) -> dict[Any, Any]:
     """
     machine = _Machine()
     try:
-        for code, value, _ in pickletools.genops(program):
+        for count, (code, value, _) in enumerate(pickletools.genops(program)):
+            if count == _MOST_STEPS:
+                raise PickleError("it holds more tensors than are read")
             machine.step(code.name, value)
     except (ValueError, IndexError, KeyError, TypeError, UnicodeError, OverflowError) as error:
         raise PickleError(f"its description of the tensors is cut off or damaged ({error})") from error
