@@ -165,8 +165,8 @@ def _with_dicts(state: dict[object, object], key: str) -> str:
     for name, value in different.values():  # each once: all may be a single one that takes long
         if value and all(type(one) is str and type(of) is Strided for one, of in value.items()):
             return (
-                f"has a state dict under {shown(name)}, beside other things; save it alone: "
-                f"torch.save(torch.load(path, weights_only=True)[{shown(name)}], path)"
+                f"has a state dict under {quoted(name)}, beside other things; save it alone: "
+                f"torch.save(torch.load(path, weights_only=True)[{quoted(name)}], path)"
             )
     return f"has a dict under {key}, where a state dict has arrays; {ALONE}"
 
