@@ -379,7 +379,7 @@ def test_a_correction_is_kept_nowhere_and_the_page_says_so(tab: Page) -> None:
     found = tab.evaluate("recogniser.correct({}, '7')")
     assert found == {
         "kept": False,
-        "message": "Thank you: it is 7. Nothing is kept: this page has no server.",
+        "message": "Thank you: it is \u20687\u2069. Nothing is kept: this page has no server.",
     }
     described = tab.evaluate("recogniser.describe()")
     assert described["keeps"] is False

@@ -420,7 +420,7 @@ def test_the_keyboard_alone_draws_and_reaches_everything(page: Page) -> None:
         if reached[-1] == "7":
             page.keyboard.press("Enter")
     assert {"Dark colours", "Undo", "Redo", "Clear", "Not right? Say what it is", *"01234567"} <= set(reached)
-    expect(page.locator("#thanks")).to_contain_text("it is 7")
+    expect(page.locator("#thanks")).to_contain_text("it is \u20687\u2069")
     outlined = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
     assert outlined != "none"
 
@@ -484,7 +484,9 @@ def test_kept_corrections_are_data_to_train_on(
             draw(page, strokes)
             expect(page.locator("#thanks")).to_have_text("")
             classes.get_by_role("button", name=name, exact=True).click()
-            expect(page.locator("#thanks")).to_have_text(f"Thank you. Your drawing is kept as {name}.")
+            expect(page.locator("#thanks")).to_have_text(
+                f"Thank you. Your drawing is kept as \u2068{name}\u2069."
+            )
         assert sorted(path.name for path in kept.iterdir() if path.is_dir()) == ["2", "7"]
         (file,) = (kept / "7").iterdir()
         assert file.suffix == ".png"
@@ -817,9 +819,108 @@ def test_two_models_that_answer_in_turn_are_both_shown(open_page: Open, digits_s
     expect(mark(page)).to_have_text("c")
     page.wait_for_timeout(300)
     assert len(described) == 1
-    answer["predictions"][0]["probabilities"] = [1.0]
+    expect(page.locator("#trouble")).to_have_text("The service answers for two models. Load the page again.")
+    answer["predictions"][0]["probabilities"] = [0.1, 0.1, 0.8]
     draw(page, ONE)
     expect(page.locator("#trouble")).to_have_text("The service answers for two models. Load the page again.")
+
+
+@slow
+def test_services_that_answer_in_turn_for_models_of_other_sizes_are_said_to_be_two(
+    open_page: Open, digits_server: Server
+) -> None:
+    """Each of the models is asked about once, and the page does not ask on by itself."""
+    page = open_page(digits_server.address)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url.split("/")[-1]))
+    _, answer = as_another(digits_server)
+    answer["predictions"][0] |= {"probabilities": [0.1, 0.1, 0.8]}
+
+    def in_turn(route: Route) -> None:
+        version = "ab"[asked.count("predict?explain=1") % 2]
+        route.fulfill(json=answer | {"model": {"name": "letters", "version": version}})
+
+    page.route("**/predict*", in_turn)
+    draw(page, [[(0.5, 0.5)]])
+    expect(page.locator("#trouble")).to_have_text("The service answers for two models. Load the page again.")
+    page.wait_for_timeout(500)
+    assert asked.count("model") <= 2
+    assert asked.count("predict?explain=1") <= 6
+
+
+ELSE = "The service answered something else than was asked. Trying again."
+
+
+@slow
+def test_an_answer_of_another_shape_is_said_and_not_shown(open_page: Open, digits_server: Server) -> None:
+    page = open_page(digits_server.address)
+    _, answer = as_another(digits_server)
+    prediction = answer["predictions"][0]
+
+    def changed(**entries: Any) -> Any:
+        return answer | {"predictions": [prediction | entries]}
+
+    saliency = prediction["explanation"]["saliency"]
+    wrong = [
+        *({}, [], "", 7, {"predictions": []}, {"predictions": None}, {"predictions": [{}]}),
+        *(answer | {"predictions": [None]}, answer | {"model": None}),
+        changed(probabilities=None),
+        changed(probabilities=[1.0]),
+        changed(index="length"),
+        changed(image=[]),
+        changed(image=[[1], [1, 2]]),
+        changed(placement=[[1, 0]]),
+        changed(explanation={}),
+        changed(explanation={"saliency": saliency, "first_layer": {"units": [{"value": 1}]}}),
+    ]
+    given: list[Any] = [None]
+    page.route("**/predict*", lambda route: route.fulfill(json=given[0]))
+    for given[0] in wrong:
+        draw(page, [[(0.5, 0.5)]])
+        expect(page.locator("#trouble")).to_have_text(ELSE)
+        expect(mark(page)).to_have_text("")
+        button(page, "Clear").click()
+        expect(page.locator("#trouble")).to_have_text("")
+    page.unroute("**/predict*")
+    draw(page, TWO)
+    expect(mark(page)).to_have_text("2")
+
+
+@slow
+def test_a_service_that_says_something_else_of_its_model_is_asked_again(
+    open_page: Open, digits_server: Server
+) -> None:
+    """A proxy's page to sign in, for one."""
+    page = open_page(digits_server.address)
+    model, _ = as_another(digits_server)
+    wrong = [
+        *("<!doctype html><title>Sign in</title>", "", "{}", "null", "[]"),
+        *(
+            json.dumps(model | changes)
+            for changes in ({"classes": []}, {"classes": [7]}, {"image_shape": [8]})
+        ),
+    ]
+    given = iter(wrong)
+    for _ in wrong:
+        page.route("**/model", lambda route: route.fulfill(body=next(given)), times=1)
+        page.reload()
+        expect(page.locator("#trouble")).to_have_text(ELSE)
+    expect(page.locator("#about")).to_contain_text("Model digits")  # by itself
+    draw(page, TWO)
+    expect(mark(page)).to_have_text("2")
+
+
+@slow
+def test_a_mistake_in_showing_an_answer_is_said(browser: Browser, digits_server: Server) -> None:
+    """To the visitor in a sentence, to the console in the browser's words."""
+    heard = Heard()
+    with opening(browser, heard) as opened:
+        page = opened(digits_server.address)
+        expect(page.locator("#about")).to_contain_text("digits")
+        page.evaluate("() => { Array.prototype.flatMap = () => null.length; }")
+        draw(page, TWO)
+        expect(page.locator("#trouble")).to_have_text("The answer cannot be shown. Load the page again.")
+    assert {"TypeError: Cannot read properties of null" in one for one in heard.complaints} == {True}
 
 
 @slow
@@ -881,3 +982,57 @@ def test_what_a_class_is_called_is_no_markup(page: Page, server: Server) -> None
     page.reload()
     expect(page.locator("#bars li").first).to_contain_text(name)
     assert page.evaluate("window.hit === undefined")
+
+
+LEFT_TO_RIGHT = """it => {
+  const words = document.createTreeWalker(it, NodeFilter.SHOW_TEXT);
+  const own = [];
+  while (words.nextNode()) if (!words.currentNode.parentNode.closest('bdi')) own.push(words.currentNode);
+  const node = own.at(-1), range = document.createRange(), lefts = [];
+  for (let at = node.length - 5; at < node.length; at += 1) {
+    range.setStart(node, at);
+    range.setEnd(node, at + 1);
+    lefts.push(range.getBoundingClientRect().left);
+  }
+  return lefts.every((left, at) => at === 0 || left > lefts[at - 1]);
+}"""
+
+
+def with_classes(page: Page, server: Server, names: list[str]) -> None:
+    """Load the page with a model of other names, one of which is not sure to be the answer, and draw."""
+    model, answer = as_another(server)
+    model |= {"classes": names, "name": names[0]}
+    rest = {"probabilities": [0.5, 0.4, *(0.0 for _ in names[2:])], "index": 0, "class": names[0]}
+    answer["predictions"][0] |= rest | {"probability": 0.5, "sure": False}
+    page.unroute_all()
+    page.route("**/model", lambda route: route.fulfill(json=model))
+    page.route("**/predict*", lambda route: route.fulfill(json=answer))
+    page.reload()
+    draw(page, [[(0.5, 0.5)]])
+    expect(mark(page)).to_have_text("?")
+
+
+def test_names_of_classes_leave_the_page_in_its_shape(open_page: Open, digits_server: Server) -> None:
+    """Very many, very long ones, and ones that turn the direction of writing round."""
+    page = open_page(digits_server.address)
+    lead, words = page.locator("#lead"), page.locator("#answer .words")
+    with_classes(page, digits_server, [f"c{number:03}" for number in range(1000)])
+    first = ", ".join(f"c00{number}" for number in range(8))
+    expect(lead).to_have_text(f"One of {first} and 992 more: a neural network says which.")
+    assert at(page, (0, 0))[1] < 150  # the pad
+    turned = "\u202eabc \u05d0\u05d1"
+    with_classes(page, digits_server, [turned, "W" * 200, "7"])
+    expect(lead).to_have_text(f"One of {turned}, {'W' * 29}…, 7: a neural network says which.")
+    expect(words).to_have_text(f"Not sure. Perhaps {turned} (50 %) or {'W' * 29}… (40 %)")
+    open_correction(page).get_by_role("button").first.click()
+    expect(page.locator("#thanks")).to_contain_text("Nothing is kept")
+    for element in (lead, words, page.locator("#about"), page.locator("#thanks")):
+        assert element.evaluate(LEFT_TO_RIGHT), element
+    page.locator("#classes button").nth(1).click()
+    for size in (DESK, PHONE, {"width": 320, "height": 640}):
+        page.set_viewport_size({"width": size["width"], "height": size["height"]})
+        assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+        assert page.evaluate("innerWidth") == size["width"]
+        boxes = page.evaluate(BOXES)
+        assert [one for one in boxes if one["box"][0] < 0 or one["box"][2] > size["width"]] == []
+        assert overlapping(boxes) == []

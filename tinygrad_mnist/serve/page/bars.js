@@ -11,6 +11,14 @@
     return element;
   };
 
+  const LONGEST = 30; // signs of a name within a sentence
+
+  /** A name within a sentence: not long, and what it does to the direction of writing ends with it. */
+  const named = (name) => {
+    const signs = [...name];
+    return made("bdi", "", signs.length > LONGEST ? `${signs.slice(0, LONGEST - 1).join("")}…` : name);
+  };
+
   /** The bars, in the order of the classes. They have their places from the beginning, so nothing jumps. */
   class Bars {
     #rows;
@@ -49,13 +57,14 @@
     }
   }
 
-  /** An answer as mark and sentence. One that is not sure names the two likeliest. */
+  /** An answer as mark and sentence, the latter in parts. One that is not sure names the two likeliest. */
   function inWords(answer, classes) {
-    if (answer.sure) return { mark: answer.class, words: `${percent(answer.probability)} sure` };
+    if (answer.sure) return { mark: answer.class, words: [`${percent(answer.probability)} sure`] };
     const order = [...answer.probabilities.keys()].sort((a, b) => answer.probabilities[b] - answer.probabilities[a]);
-    const likeliest = order.slice(0, 2).map((index) => `${classes[index]} (${percent(answer.probabilities[index])})`);
-    return { mark: "?", words: `Not sure. Perhaps ${likeliest.join(" or ")}` };
+    const parts = (index) => [named(classes[index]), ` (${percent(answer.probabilities[index])})`];
+    const [first, ...second] = order.slice(0, 2).map(parts);
+    return { mark: "?", words: ["Not sure. Perhaps ", ...first, ...second.flatMap((next) => [" or ", ...next])] };
   }
 
-  globalThis.answers = Object.freeze({ Bars, inWords, percent, made });
+  globalThis.answers = Object.freeze({ Bars, inWords, percent, made, named });
 }

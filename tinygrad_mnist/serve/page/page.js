@@ -14,14 +14,15 @@
   }
 
   const { Strokes, rasterised } = globalThis.drawing;
-  const { Bars, inWords, made } = globalThis.answers;
+  const { Bars, inWords, made, named } = globalThis.answers;
   const $ = (id) => document.getElementById(id);
 
   const strokes = new Strokes();
   const inside = new Inside($("inside"));
   let model = null; // what is recognised, as `describe` says
   let isDoubtful = false; // whether the service may have been started anew since
-  let other = null; // the version of another model that last answered
+  let isDescribing = false; // whether the service is being asked what it recognises
+  const followed = new Set(); // versions of other models that answered: the service is asked once about each
   let askingAgain = 0; // the timer of the next question what is recognised
   let bars = null;
   let last = null; // the last answer, and the strokes that it is about
@@ -94,41 +95,56 @@
   const say = (text) => ($("said").textContent = text);
   const trouble = (text) => ($("trouble").textContent = text);
 
-  /** Show an answer in large. Nothing beside it moves: it has its room. */
+  /** Show an answer in large, its words in parts. Nothing beside it moves: it has its room. */
   function showAnswer(mark, words, isSure) {
     $("answer").querySelector(".mark").textContent = mark;
-    $("answer").querySelector(".words").textContent = words;
+    $("answer").querySelector(".words").replaceChildren(...words);
     $("answer").classList.toggle("sure", isSure);
     $("answer").classList.toggle("long", mark.length > 2);
+  }
+
+  const TWO_MODELS = "The service answers for two models. Load the page again.";
+
+  /** Ask about another model that answered. Once: where two of them answer in turn, that would have no end. */
+  function follow(version) {
+    followed.add(version);
+    start();
   }
 
   /** Follow an answer, which is about the drawing as it was when it was asked. */
   function answered(answer, looked) {
     const { version } = answer.model;
-    if (version !== model.version && version !== other) { // the service has another model now
-      other = version; // once: where two of them answer in turn, each is shown
-      return start();
+    if (version !== model.version) { // the service has another model now
+      if (isDescribing) return;
+      if (!followed.has(version)) return follow(version);
     }
-    if (answer.probabilities.length !== model.classes.length)
-      throw new Error("The service answers for two models. Load the page again.");
+    if (answer.probabilities.length !== model.classes.length) throw new Error(TWO_MODELS);
     if (isDoubtful) start();
     last = { answer, strokes: looked.strokes };
-    trouble("");
+    trouble(answer.class === model.classes[answer.index] ? "" : TWO_MODELS);
     const { mark, words } = inWords(answer, model.classes);
     showAnswer(mark, words, answer.sure);
     bars.show(answer.probabilities, answer.index);
     showInside();
     if (toSay && looked.changes === changes) {
-      say(`${toSay}. ${answer.sure ? `${mark}, ${words}` : words}.`);
+      const spoken = $("answer").querySelector(".words").textContent;
+      say(`${toSay}. ${answer.sure ? `${mark}, ${spoken}` : spoken}.`);
       toSay = null;
     }
   }
 
-  /** Say what went wrong. Where the drawing itself is refused, there is no answer to it. */
+  /**
+   * Say what went wrong. Where the drawing itself is refused, there is no answer to it. An error with a class of its
+   * own is the browser's, of a mistake in a script: its words are for the console.
+   */
   function failed(error) {
-    if (error.retryAfter) isDoubtful = true;
-    else blank();
-    trouble(sentence(error.message));
+    const isOurs = Object.getPrototypeOf(error) === Error.prototype;
+    trouble(isOurs ? sentence(error.message) : "The answer cannot be shown. Load the page again.");
+    if (!isOurs) console.error(error);
+    if (error.retryAfter) {
+      isDoubtful = true;
+      followed.clear(); // it may come again with any model
+    } else blank();
   }
 
   /** A message as a sentence: those of the service begin small and have no full stop. */
@@ -144,13 +160,13 @@
     asking.drop();
     if (model) trouble("");
     blank();
-    showAnswer("", "Draw, and the network guesses along.", false);
+    showAnswer("", ["Draw, and the network guesses along."], false);
   }
 
   /** Show no answer: bars at rest, no pictures. */
   function blank() {
     last = null;
-    showAnswer("", "", false);
+    showAnswer("", [], false);
     bars?.rest();
     inside.rest();
   }
@@ -191,23 +207,32 @@
     return "something";
   }
 
+  const MOST_NAMES = 8; // in the sentence above the pad, which stays on the first screen
+
+  /** The classes in a sentence, in parts: the first ones by name. */
+  function namedInTurn(classes) {
+    const first = classes.slice(0, MOST_NAMES).flatMap((name, index) => (index ? [", ", named(name)] : [named(name)]));
+    const more = classes.length - MOST_NAMES;
+    return more > 0 ? [...first, ` and ${more} more`] : first;
+  }
+
   /** Name all that depends on the model. */
   function describe() {
     const [height, width] = model.image_shape;
     const what = subject(model.classes);
     $("title").textContent = `Draw ${what}`;
     document.title = `Draw ${what} and watch the network`;
-    $("lead").textContent = what === "something"
-      ? `One of ${model.classes.join(", ")}: a neural network says which.`
-      : "and watch a neural network recognise it.";
+    $("lead").replaceChildren(...what === "something"
+      ? ["One of ", ...namedInTurn(model.classes), ": a neural network says which."]
+      : ["and watch a neural network recognise it."]);
     $("size").textContent = `Your drawing as ${width}\u00a0×\u00a0${height} squares`
       + (model.crop ? "; the grey border is cut off." : ".");
     $("keeps").textContent = model.keeps
       ? "Your drawing will be kept, under the name that you choose, so that the network can learn from it."
       : "Nothing that you draw is kept.";
     $("classes").replaceChildren(...classButtons());
-    $("about").textContent = `Model ${model.name}, version ${model.version}.`
-      + (model.keeps ? " Only drawings that you correct are kept." : " Nothing that you draw is kept.");
+    const kept = model.keeps ? "Only drawings that you correct are kept." : "Nothing that you draw is kept.";
+    $("about").replaceChildren("Model ", named(model.name), `, version ${model.version}. ${kept}`);
     $("note").textContent = model.note ? sentence(model.note) : "";
     bars = new Bars($("bars"), model.classes);
   }
@@ -216,12 +241,15 @@
   async function start() {
     clearTimeout(askingAgain);
     let found;
+    isDescribing = true;
     try {
       found = await globalThis.recogniser.describe();
     } catch (error) {
       trouble(sentence(error.message));
       if (error.retryAfter) askingAgain = setTimeout(start, 1000 * error.retryAfter);
       return;
+    } finally {
+      isDescribing = false;
     }
     isDoubtful = false;
     if (JSON.stringify(found) !== JSON.stringify(model)) { // else nothing changes under the visitor's hands

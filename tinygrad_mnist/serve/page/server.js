@@ -23,8 +23,34 @@
     }
   }
 
-  /** Return what the service answers, as data, or throw its sentence. */
-  async function ask(path, { stop, ...options } = {}) {
+  // What the page needs of each answer. A proxy, or another service, may answer with anything.
+  const isText = (value) => typeof value === "string";
+  const isCount = (value) => Number.isInteger(value) && value > 0;
+  const areAll = (values, isOne) => Array.isArray(values) && values.length > 0 && values.every((value) => isOne(value));
+  const areNumbers = (values) => areAll(values, Number.isFinite);
+  const areRows = (rows) => areAll(rows, (row) => areNumbers(row) && row.length === rows[0].length);
+  const areUnits = (units) => Array.isArray(units) && units.every((unit) => areRows(unit?.map) && Number.isFinite(unit.value));
+
+  const isModel = (found) =>
+    areAll(found?.classes, isText) && areAll(found.image_shape, isCount) && found.image_shape.length === 2
+    && isText(found.name) && isText(found.version);
+
+  const isExplanation = (found) =>
+    areRows(found?.saliency) && (!found.first_layer || areUnits(found.first_layer.units));
+
+  /** Whether a prediction can be shown; its explanation may be absent. */
+  const isPrediction = (found) =>
+    isText(found?.class) && areNumbers(found.probabilities)
+    && Number.isInteger(found.index) && found.index in found.probabilities
+    && Number.isFinite(found.probability) && areRows(found.image)
+    && areRows(found.placement) && found.placement.length === 2 && found.placement[0].length === 3
+    && (!found.explanation || isExplanation(found.explanation));
+
+  const isAnswer = (found) => isText(found?.model?.version) && isPrediction(found.predictions?.[0]);
+  const isKept = (found) => found?.kept === true;
+
+  /** Return what the service answers, as data, or throw its sentence. An answer that is not right is none. */
+  async function ask(path, isRight, { stop, ...options } = {}) {
     let response, found;
     try {
       response = await fetch(path, { ...options, signal: patience(stop) });
@@ -34,9 +60,9 @@
       throw failure(`The service ${what}. Trying again.`, AGAIN);
     }
     found = parsed(found);
-    if (response.ok && found) return found;
+    if (response.ok && isRight(found)) return found;
     if (response.ok) throw failure("The service answered something else than was asked. Trying again.", AGAIN);
-    const sentence = found?.error ?? `The service answered with status ${response.status}.`;
+    const sentence = isText(found?.error) ? found.error : `The service answered with status ${response.status}.`;
     const wait = Number(response.headers.get("Retry-After")) || AGAIN;
     throw failure(sentence, PASSING.has(response.status) ? wait : undefined);
   }
@@ -53,28 +79,31 @@
   }
 
   /** Send a drawing to a path. */
-  const send = async (path, ink, stop) =>
-    ask(path, { method: "POST", body: await png(ink), headers: { "Content-Type": "image/png" }, stop });
+  const send = async (path, isRight, ink, stop) =>
+    ask(path, isRight, { method: "POST", body: await png(ink), headers: { "Content-Type": "image/png" }, stop });
 
   /** Return what a model says of a drawing, and which model that was: the service may have another one by now. */
   async function recognise(ink, stop) {
-    const { model, predictions } = await send("predict?explain=1", ink, stop);
+    const { model, predictions } = await send("predict?explain=1", isAnswer, ink, stop);
     return { ...predictions[0], model };
   }
 
   let keeps = false; // whether the service keeps drawings
 
   async function describe() {
-    const model = await ask("model");
+    const model = await ask("model", isModel);
     keeps = model.keeps;
     return model;
   }
 
+  /** A name within a text: what it does to the direction of writing ends with it. */
+  const isolated = (name) => `\u2068${name}\u2069`;
+
   /** Tell the service the true class of a drawing, if it keeps drawings; else nothing is sent. */
   async function correct(ink, className) {
-    if (!keeps) return { kept: false, message: `Thank you: it is ${className}. Nothing is kept.` };
-    const { kept } = await send(`corrections?class=${encodeURIComponent(className)}`, ink);
-    return { kept, message: `Thank you. Your drawing is kept as ${className}.` };
+    if (!keeps) return { kept: false, message: `Thank you: it is ${isolated(className)}. Nothing is kept.` };
+    const { kept } = await send(`corrections?class=${encodeURIComponent(className)}`, isKept, ink);
+    return { kept, message: `Thank you. Your drawing is kept as ${isolated(className)}.` };
   }
 
   globalThis.recogniser = { describe, recognise, correct };

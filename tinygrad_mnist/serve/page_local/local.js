@@ -83,7 +83,7 @@ milliseconds. */
     /** Keep nothing, and say so: there is no server to keep it. */
     correct: async (drawing, name) => ({
       kept: false,
-      message: `Thank you: it is ${name}. Nothing is kept: this page has no server.`,
+      message: `Thank you: it is \u2068${name}\u2069. Nothing is kept: this page has no server.`,
     }),
   });
 }
