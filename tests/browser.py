@@ -1,7 +1,7 @@
 """What tests in a browser share: Chromium, and what a page asks for and complains about.
 
-A test file that imports this is skipped where Playwright is not installed. The fixture `browser` is in
-`tests/conftest.py`.
+It needs Playwright. A test file says `pytest.importorskip("playwright", ...)` before it imports this: a skip in
+here would skip only the first file that does. The fixture `browser` is in `tests/conftest.py`.
 """
 
 from collections.abc import Iterator
@@ -10,9 +10,6 @@ from dataclasses import dataclass, field
 from shutil import which
 
 import pytest
-
-pytest.importorskip("playwright", reason="the package playwright is not installed")
-
 from playwright.sync_api import Browser, Error, Page, expect, sync_playwright
 
 expect.set_options(timeout=60_000)  # for what must come, on whatever machine; nothing waits so long

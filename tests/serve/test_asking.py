@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Browser
 
-import tests.browser  # noqa: F401  # which leaves these tests out where Playwright is not installed
+pytest.importorskip("playwright", reason="the package playwright is not installed")
+
+from playwright.sync_api import Browser
 
 SOURCE = (resources.files("tinygrad_mnist.serve") / "page" / "asking.js").read_text("utf-8")
 

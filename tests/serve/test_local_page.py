@@ -11,6 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+
+pytest.importorskip("playwright", reason="the package playwright is not installed")
+
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser import Heard

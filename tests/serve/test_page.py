@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+pytest.importorskip("playwright", reason="the package playwright is not installed")
+
 from tests.browser import Heard
 from tests.serve.exchanges import STARTED, Server, exchange, get, post, serving
 from tests.serve.pictures import encoded

@@ -10,6 +10,8 @@ from shutil import which
 import numpy as np
 import pytest
 
+pytest.importorskip("playwright", reason="the package playwright is not installed")
+
 from tests.browser import Heard
 from tinygrad_mnist import Tensor, graph, nn
 

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.importorskip("playwright", reason="the package playwright is not installed")
+
 from tests.browser import Heard
 from tinygrad_mnist.training import choose, train
 from tinygrad_mnist.training.report.trained_run import read_run
