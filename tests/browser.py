@@ -1,7 +1,7 @@
 """What tests in a browser share: Chromium, and what a page asks for and complains about.
 
-It needs Playwright. A test file says `pytest.importorskip("playwright", ...)` before it imports this: a skip in
-here would skip only the first file that does. The fixture `browser` is in `tests/conftest.py`.
+It needs Playwright. A test file says `pytest.importorskip("playwright", ...)` before it imports this: a skip
+in here would skip only the first file that does. The fixture `browser` is in `tests/conftest.py`.
 """
 
 from collections.abc import Iterator
