@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -12,6 +13,11 @@ from tinygrad_mnist.compiler import machine
 from tinygrad_mnist.serve.recognition import Recogniser
 from tinygrad_mnist.training import choose, train
 from tinygrad_mnist.training.runs import run as run_module
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+    from tests.serve.visitor import Open
 
 MNIST_DIGITS = 6_000
 
@@ -67,3 +73,30 @@ def digits_server(digits_run: Path) -> Iterator[Server]:
     pytest.importorskip("uvicorn", reason="the extra serve is not installed")
     with serving(digits_run) as started:
         yield started
+
+
+@pytest.fixture(scope="module")
+def server(mnist_run: Path) -> Iterator[Server]:
+    """A service of a model that knows drawn digits."""
+    pytest.importorskip("uvicorn", reason="the extra serve is not installed")
+    with serving(mnist_run) as started:
+        yield started
+
+
+@pytest.fixture
+def open_page(browser: "Browser") -> Iterator["Open"]:
+    """Open pages. In the end they may have asked nobody but the service, and complained about nothing."""
+    from tests.browser import Heard
+    from tests.serve.visitor import opening
+
+    heard = Heard()
+    with opening(browser, heard) as opened:
+        yield opened
+    assert heard.complaints == []
+    assert heard.elsewhere("http://127.0.0.1:") == []
+
+
+@pytest.fixture
+def page(open_page: "Open", server: Server) -> "Page":
+    """The page on a desk."""
+    return open_page(server.address)
