@@ -26,7 +26,7 @@ READY := $(VENV)/.ready
 
 # uv is taken from the PATH, else brought into .venv by pip.
 UV = VIRTUAL_ENV=$(VENV) $$(command -v uv || echo $(BIN)/uv$(EXE))
-TRAIN_EXTRAS := plot images download threads progress safetensors onnx serve graph jit
+TRAIN_EXTRAS := plot images download threads progress safetensors onnx serve graph jit mpi
 COMPILE = UV_CUSTOM_COMPILE_COMMAND="make requirements" $(UV) pip compile --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --no-emit-find-links
 

@@ -1,0 +1,81 @@
+"""The rows of a batch that this process has, where several processes train one model on one batch.
+
+What looks at a whole batch asks here: batch norm for the sums of all rows, a dropout mask for the rows that
+are this process's, a mean for the weights of all rows. It stands in the engine because layers, losses, the walk
+and the compiler need it, and none of them knows how processes talk to each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+
+
+class Exchange(Protocol):
+    """The exchange of sums between the processes, which all of them call in the same order."""
+
+    def sum(self, arrays: Sequence[Array]) -> list[Array]:
+        """Return the sum of each array over all processes: new arrays, of the same bits in each process.
+
+        Raises
+        ------
+        Refused
+            If one process has taken part by `refuse`.
+        """
+
+    def refuse(self, arrays: Sequence[Array]) -> None:
+        """Take part in a sum of such arrays without values, so that `sum` raises everywhere else."""
+
+    def any(self, flag: bool) -> bool:
+        """Return whether the flag is true in any process."""
+
+
+class Refused(Exception):
+    """Raised by a sum in which one process could not take part, as its program does not hold for its rows."""
+
+
+@dataclass(frozen=True, eq=False)
+class Shard:
+    """The rows of a global batch that this process has.
+
+    Parameters
+    ----------
+    start : int
+        The number of its first row.
+    rows : int
+        How many it has, at least 1.
+    total : int
+        Rows of the global batch.
+    exchange : Exchange
+        Sums over all processes.
+    """
+
+    start: int
+    rows: int
+    total: int
+    exchange: Exchange
+
+
+_current: ContextVar[Shard | None] = ContextVar("shard", default=None)
+
+
+def current() -> Shard | None:
+    """Return the shard that is computed on in this thread or task; None where the batch is whole."""
+    return _current.get()
+
+
+@contextmanager
+def sharded(shard: Shard | None) -> Iterator[None]:
+    """Let batches inside be the rows of a shard."""
+    token = _current.set(shard)
+    try:
+        yield
+    finally:
+        _current.reset(token)

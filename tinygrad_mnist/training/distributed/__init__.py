@@ -1,0 +1,1 @@
+"""Training by several processes on one batch: exchanges, shares, and what happens when one fails."""
