@@ -1,5 +1,7 @@
 """An error of one rank is everybody's, and ranks that would train something else are refused by name."""
 
+import socket
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -41,13 +43,7 @@ def test_an_error_of_one_rank_is_raised_in_all_with_its_class(rank):
     assert found[rank] is own
     for other in {0, 1, 2} - {rank}:
         assert type(found[other]) is RunError
-        assert str(found[other]) == f"rank {rank} of 3, on {found_host()}: the disk is full"
-
-
-def found_host():
-    import socket
-
-    return socket.gethostname()
+        assert str(found[other]) == f"rank {rank} of 3, on {socket.gethostname()}: the disk is full"
 
 
 def test_without_an_error_all_go_on():
@@ -64,8 +60,9 @@ def test_each_raises_its_own_error_and_the_others_that_of_the_first():
 
 
 def test_an_interrupt_of_one_is_one_of_all():
-    found = errors_of(3, failing({2: KeyboardInterrupt()}))
+    found = errors_of(3, failing({2: KeyboardInterrupt(15)}))
     assert [type(error) for error in found] == [KeyboardInterrupt] * 3
+    assert [error.args for error in found] == [(15,)] * 3  # the signal, which the exit status says
 
 
 def local_error():

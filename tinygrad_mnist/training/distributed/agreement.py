@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 import platform
+import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -74,32 +75,34 @@ class _Agreement:
 
 
 class _Sent(NamedTuple):
-    """An error as it is sent: its host, its sentence, and the error itself, where it can be pickled."""
+    """An error as it is sent: its host, its sentence, and the error itself, where it can be pickled.
+
+    ``interrupt`` has the arguments of an interrupt, which say what signal it was; None of any other error.
+    """
 
     host: str
     sentence: str
-    is_interrupt: bool
+    interrupt: tuple[Any, ...] | None
     pickled: bytes | None
 
 
 def _sent(error: BaseException) -> _Sent:
-    import socket
-
     is_known = isinstance(error, TrainingError | ImportError | ValueError)
     sentence = str(error) if is_known and str(error) else f"{type(error).__name__}: {error}"
     try:
         pickled = pickle.dumps(error) if isinstance(error, Exception) else None
     except Exception:  # an error of the user's may hold anything
         pickled = None
-    return _Sent(socket.gethostname(), sentence, isinstance(error, KeyboardInterrupt), pickled)
+    interrupt = error.args if isinstance(error, KeyboardInterrupt) else None
+    return _Sent(socket.gethostname(), sentence, interrupt, pickled)
 
 
 def _received(found: Sequence[_Sent | None], rank: int) -> BaseException:
     """Return the error of another rank, which names it."""
     sent = found[rank]
     assert sent is not None
-    if sent.is_interrupt:
-        return KeyboardInterrupt()
+    if sent.interrupt is not None:
+        return KeyboardInterrupt(*sent.interrupt)
     sentence = f"rank {rank} of {len(found)}, on {sent.host}: {sent.sentence}"
     if sent.pickled is not None:
         try:
