@@ -14,6 +14,7 @@ from time import monotonic, sleep
 from typing import Final
 
 from tinygrad_mnist.training.distributed.communicator import Communicator
+from tinygrad_mnist.training.distributed.watch import end_all
 from tinygrad_mnist.training.errors import TrainingError, is_interrupt
 
 PATIENCE: Final = 2.0
@@ -38,7 +39,7 @@ def ending_all(communicator: Communicator | None) -> Iterator[None]:
     except BaseException as error:
         if not _all_failed(communicator):
             _say(communicator, error)
-            communicator.mpi.Abort(INTERRUPTED if is_interrupt(error) else 1)
+            end_all(communicator.mpi, INTERRUPTED if is_interrupt(error) else 1)
         messages = communicator.gather(_sentence(error))
         if messages[communicator.rank] != messages[0]:
             _say(communicator, error)

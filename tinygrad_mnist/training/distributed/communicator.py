@@ -18,7 +18,15 @@ from numpy.typing import NDArray
 
 from tinygrad_mnist.engine.shards import Refused
 from tinygrad_mnist.training.distributed.errors import ExchangeError, OutOfStepError, RankLostError
-from tinygrad_mnist.training.distributed.watch import Watch, seconds_of
+from tinygrad_mnist.training.distributed.watch import (
+    BROADCAST,
+    GATHERING,
+    SUM,
+    WORKING,
+    State,
+    Watch,
+    seconds_of,
+)
 
 Array = NDArray[Any]
 
@@ -71,9 +79,8 @@ class Communicator:
         self._buffers: dict[tuple[int, Any], Array] = {}
         self.closed = self._busy = False
         self._in_place = MPI.IN_PLACE
-        self._watch = Watch(f"rank {self.rank} on {self.host}", seconds)
-        self.hosts: list[str] = [""] * self.size
-        self.hosts = self.gather(self.host)
+        self.hosts: list[str] = self.mpi.allgather(self.host)
+        self._watch = Watch(self.mpi.Dup(), self.hosts, seconds)
 
     @property
     def is_writer(self) -> bool:
@@ -107,12 +114,12 @@ class Communicator:
 
     def gather(self, value: Any) -> list[Any]:
         """Return the values of all ranks, in their order, in each of them; they are pickled."""
-        found: list[Any] = self._exchange("a gathering", self.mpi.allgather, value)
+        found: list[Any] = self._exchange(GATHERING, 0, self.mpi.allgather, value)
         return found
 
     def broadcast(self, value: Any, root: int = 0) -> Any:
         """Return the value of one rank, in each of them; it is pickled."""
-        return self._exchange("a broadcast", self.mpi.bcast, value, root)
+        return self._exchange(BROADCAST, 0, self.mpi.bcast, value, root)
 
     def close(self) -> None:
         """Free what belongs to it; all ranks call this, and use it no more."""
@@ -130,7 +137,7 @@ class Communicator:
             buffer[begin:end].reshape(array.shape)[...] = 0 if refuses else array
         code = (self._calls * 31 + size) % _CODES
         buffer[size:] = code, refuses
-        self._exchange("a sum", self.mpi.Allreduce, self._in_place, buffer)
+        self._exchange(SUM, size, self.mpi.Allreduce, self._in_place, buffer)
         if buffer[size] != code * self.size:
             raise OutOfStepError(_OUT_OF_STEP)
         if buffer[size + 1]:
@@ -149,7 +156,7 @@ class Communicator:
             buffer = self._buffers[size, dtype] = np.empty(size + 2, dtype)
         return buffer
 
-    def _exchange(self, name: str, method: Callable[..., Any], *arguments: Any) -> Any:
+    def _exchange(self, kind: int, size: int, method: Callable[..., Any], *arguments: Any) -> Any:
         """Call a collective method of MPI, under the time limit."""
         if self._busy:
             raise ExchangeError(
@@ -159,17 +166,18 @@ class Communicator:
         self._busy = True
         self._calls += 1
         began = perf_counter()
-        self._watch.begin(name)
+        self._watch.state = State(began, kind, self._calls, size)
         try:
             return method(*arguments)
         except Exception as error:
-            raise self._told(error, name) from error
+            raise self._told(error) from error
         finally:
-            self._watch.end()
+            ended = perf_counter()
+            self._watch.state = State(ended, WORKING, self._calls, 0)
             self._busy = False
-            self.waited += perf_counter() - began
+            self.waited += ended - began
 
-    def _told(self, error: Exception, name: str) -> Exception:
+    def _told(self, error: Exception) -> Exception:
         """Return the error of ours for one of MPI's."""
         from mpi4py import MPI
 
@@ -179,10 +187,10 @@ class Communicator:
         if kind in (MPI.ERR_PROC_FAILED, MPI.ERR_PROC_FAILED_PENDING, MPI.ERR_REVOKED):
             failed = self.mpi.Get_failed()
             ranks = sorted(MPI.Group.Translate_ranks(failed, None, self.mpi.group))
-            return RankLostError(f"{name}", ranks, [self.hosts[rank] for rank in ranks], self.step)
+            return RankLostError(ranks, [self.hosts[rank] for rank in ranks], self.step)
         if kind == MPI.ERR_TRUNCATE:
             return OutOfStepError(_OUT_OF_STEP)
-        return ExchangeError(f"{name} between the processes failed: {error.Get_error_string()}")
+        return ExchangeError(f"an exchange between the processes failed: {error.Get_error_string()}")
 
 
 _OUT_OF_STEP: Final = (
