@@ -90,6 +90,8 @@ class Fit:
         The model; compiled, if the steps were and there was much to evaluate.
     communicator : Communicator or None
         The processes that trained, those that were there at the end.
+    waiting_share : float
+        The share of the time that this one spent on exchanges with the others, evaluations included.
     """
 
     plan: Plan | None
@@ -102,6 +104,7 @@ class Fit:
     decision: JitDecision
     forward: Forward
     communicator: Communicator | None = None
+    waiting_share: float = 0.0
 
     @property
     def images(self) -> int:
@@ -323,6 +326,7 @@ class Training:
 
     def run(self) -> Fit:
         """Train to the end, and leave the model in the best state."""
+        began, waited = perf_counter(), self._waited()
         with (
             ending_all(self.communicator),
             deferred() as self._interrupts,
@@ -356,7 +360,11 @@ class Training:
             decision=self.decision,
             forward=self.forward,
             communicator=self.communicator,
+            waiting_share=(self._waited() - waited) / (perf_counter() - began),
         )
+
+    def _waited(self) -> float:
+        return 0.0 if self.communicator is None else self.communicator.waited
 
     def _run(self, notice: str | None) -> None:
         """Train to the end, or until an interrupt ends it."""
