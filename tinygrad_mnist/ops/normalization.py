@@ -193,14 +193,14 @@ batch_norm = fused(
     samples=(Sample(((4, 3), (3,), (3,)), {"eps": 1e-5}), Sample(((3, 1), (1,), (1,)), {"eps": 0.1})),
 )
 
-# ---- batch norm of a batch that several processes share -----------------------------------------------------
+# ---- batch norm of a batch that several processes share --------------------------------------------------
 
 
 def synchronized(x: Any, weight: Any, bias: Any, eps: float, shard: Any = None) -> tuple[Any, Any, Any]:
     """Return the rows of a shard, normalised by the mean and variance of all rows; and these two.
 
-    The plain formula of batch norm on several processes. Each takes the statistics of its own rows. What joins
-    them is `statistics_over_shards`, in float64: one exchange, and one more in the gradient.
+    It is the plain formula of batch norm on several processes. Each takes the statistics of its own rows.
+    What joins them is `statistics_over_shards`, in float64: one exchange, and one more in the gradient.
     """
     rows = single(x)
     mean = np.mean(rows, axis=0)
