@@ -6,13 +6,16 @@ exchanges, not in one.
 
 from __future__ import annotations
 
+import atexit
 import os
 import pickle
 import socket
+import sys
 import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
+from math import inf
 from time import perf_counter, sleep
 from typing import Any, Final, NamedTuple
 
@@ -23,15 +26,20 @@ from tinygrad_mnist.engine.shards import Refused
 from tinygrad_mnist.training.distributed.errors import ExchangeError, OutOfStepError, RankLostError
 from tinygrad_mnist.training.distributed.watch import (
     BROADCAST,
+    ENDING,
     GATHERING,
     SUM,
     WORKING,
     State,
     Watch,
+    end_all,
     seconds_of,
 )
 
 Array = NDArray[Any]
+
+PATIENCE: Final = 2.0
+"""Seconds for which a process with an exception waits whether the others have one too."""
 
 _CODES: Final = 1021
 """What is sent of the number of an exchange is below this: its sum over thousands of ranks is exact in
@@ -84,11 +92,13 @@ class Communicator:
         self.step: int | None = None
         self._calls = 0
         self._buffers: dict[tuple[int, Any], Array] = {}
-        self.closed = self._busy = False
+        self.closed = self._busy = self._lost = False
         self._in_place = MPI.IN_PLACE
         self.hosts: list[str] = self.mpi.allgather(self.host)
         self.members = list(range(self.size))
         self.lost: list[str] = []
+        self._pid = os.getpid()
+        atexit.register(self._at_exit)
         self._watch = Watch(self.mpi.Dup(), self.hosts, seconds)
 
     @property
@@ -131,12 +141,54 @@ class Communicator:
         sealed = _Sealed.of(value) if self.rank == root else None
         return self._opened(self._exchange(BROADCAST, 0, self.mpi.bcast, sealed, root))
 
+    def meet(self, seconds: float) -> bool:
+        """Return whether all ranks come here within some seconds; if not, it is of no more use.
+
+        A process that waits here does not spin, and its handlers of signals run.
+        """
+        if self._lost:
+            return False
+        began = perf_counter()
+        self._watch.state = State(began, ENDING, self._calls, 0)
+        try:
+            request = self.mpi.Ibarrier()
+            while not request.Test():
+                if perf_counter() > began + seconds:
+                    return False
+                sleep(0.005)
+        except Exception:  # a rank is lost
+            self._lost = True
+            return False
+        finally:
+            self._watch.state = State(perf_counter(), WORKING, self._calls, 0)
+        return True
+
     def close(self) -> None:
         """Free what belongs to it; all ranks call this, and use it no more."""
         if not self.closed:
-            self.closed = True
-            self._watch.stop()
+            self.abandon()
             self.mpi.Free()
+
+    def abandon(self) -> None:
+        """Use it no more, without the others: for one that has lost a rank."""
+        self.closed = True
+        atexit.unregister(self._at_exit)
+        self._watch.stop()
+
+    def _at_exit(self) -> None:
+        """Wait for the others before MPI ends, which cannot be interrupted; end them if this one failed."""
+        if os.getpid() != self._pid:
+            return
+        failed = getattr(sys, "last_value", None) is not None  # an exception that nobody caught
+        met = self.meet(PATIENCE if failed else inf)
+        if failed and not met:
+            sys.stderr.write(f"rank {self.rank} on {self.host} ended by this exception, and ends all\n")
+            end_all(self.mpi, 1)
+        self._watch.stop()
+        if not met:  # MPI waits for a lost rank as long as it is a member
+            with suppress(Exception):
+                self.mpi.Revoke()
+                self.mpi.Shrink()
 
     def _summed(self, arrays: Sequence[Array], *, refuses: bool) -> list[Array]:
         size = sum(array.size for array in arrays)
@@ -168,6 +220,8 @@ class Communicator:
 
     def _exchange(self, kind: int, size: int, method: Callable[..., Any], *arguments: Any) -> Any:
         """Call a collective method of MPI, under the time limit."""
+        if os.getpid() != self._pid:
+            raise ExchangeError("a process that was forked from a rank takes no part in its exchanges")
         if self._busy:
             raise ExchangeError(
                 "two threads exchange over one communicator at the same time; give each training its own, "
@@ -196,6 +250,7 @@ class Communicator:
             self.mpi.Revoke()  # so that nobody waits in an exchange in which this process takes no part
             failed = self.mpi.Get_failed()
             ranks = sorted(MPI.Group.Translate_ranks(failed, None, self.mpi.group))
+            self._lost = True
             return RankLostError(
                 [self.members[rank] for rank in ranks], [self.hosts[rank] for rank in ranks], self.step
             )
@@ -264,7 +319,7 @@ class Communicator:
         self.lost += lost
         self.members, self.hosts = [self.members[rank] for rank in left], [self.hosts[rank] for rank in left]
         self.rank, self.size = int(self.mpi.rank), int(self.mpi.size)
-        self._calls = 0
+        self._calls, self._lost = 0, False
         self._watch.stop()
         try:
             self._watch = Watch(self.mpi.Dup(), self.hosts, self._watch.seconds)

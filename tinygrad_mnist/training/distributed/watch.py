@@ -36,7 +36,7 @@ BEATS: Final = 12
 WORKING, SUM, GATHERING, BROADCAST, ENDING = range(5)
 """What a process does; all but the first wait for the others."""
 
-_NAMES: Final = {SUM: "sum", GATHERING: "gathering", BROADCAST: "broadcast", ENDING: "end of MPI"}
+_NAMES: Final = {SUM: "a sum", GATHERING: "a gathering", BROADCAST: "a broadcast", ENDING: "the end of all"}
 
 
 class State(NamedTuple):
@@ -63,7 +63,7 @@ class State(NamedTuple):
         if self.kind == WORKING:
             return f"works since exchange {self.number:,}"
         size = f" ({count_text(self.size, 'value')})" if self.kind == SUM else ""
-        return f"waits in exchange {self.number:,}, a {_NAMES[self.kind]}{size}"
+        return f"waits in exchange {self.number:,}, {_NAMES[self.kind]}{size}"
 
 
 def seconds_of(limit: float | None) -> float:
@@ -153,28 +153,28 @@ class Watch:
             messages.receive(now)
         works = state.kind == WORKING
         if self.rank == 0:
-            busy = [
-                rank for rank, messages in self._messages.items() if messages.works(now, 3 * self.interval)
-            ]
-            if busy and not works:
-                self._tell_who_works(now, state, busy)
+            busy = [rank for rank, other in self._messages.items() if other.works(now, 3 * self.interval)]
+            self._tell_who_works(now, [0, *busy] if works else busy)
             works |= bool(busy)
-        elif (heard := self._messages[0].heard) > self._limited_from and self._messages[
-            0
-        ].state.kind == WORKING:
-            self._limited_from = heard
+        elif self._messages[0].state.kind == WORKING:
+            self._limited_from = max(self._limited_from, self._messages[0].heard)
         if works:
             self._limited_from = now
-        kind = WORKING if works else state.kind
+        told = state._replace(kind=WORKING) if works else state
         for messages in self._messages.values():
-            messages.send(state._replace(kind=kind), now)
+            messages.send(told, now)
 
-    def _tell_who_works(self, now: float, state: State, busy: list[int]) -> None:
-        """Say now and then that others wait for a rank that works for long."""
-        if now - max(state.since, self._told) > self.seconds:
+    def _tell_who_works(self, now: float, busy: list[int]) -> None:
+        """Say now and then that others wait for ranks that work for long."""
+        assert self._messages is not None
+        states = [self.state, *(messages.state for messages in self._messages.values())]
+        waiting = [state.since for state in states if state.kind != WORKING]
+        if busy and waiting and now - max(min(waiting), self._told) > self.seconds:
             self._told = now
-            ranks = ", ".join(self._name(rank) for rank in busy[:5])
-            _say(f"{ranks} still works, and rank 0 has waited {now - state.since:.0f} seconds for it")
+            ranks, others = ", ".join(map(self._name, busy[:5])), count_text(len(waiting), "other")
+            _say(
+                f"{ranks} still works; the longest of {others} has waited for {now - min(waiting):.0f} seconds"
+            )
 
     def _name(self, rank: int) -> str:
         return f"rank {rank} on {self.hosts[rank]}"
@@ -237,13 +237,6 @@ class _Messages:
     def works(self, now: float, seconds: float) -> bool:
         """Return whether the other has told within some seconds that it works."""
         return self.state.kind == WORKING and now - self.heard < seconds
-
-    def cancel(self) -> None:
-        """Wait for no more messages."""
-        with suppress(Exception):
-            if self._receiving is not None:
-                self._receiving.Cancel()
-                self._receiving.Free()
 
 
 def _say(text: str) -> None:
