@@ -21,6 +21,7 @@ from tinygrad_mnist.compiler.program import ELEMENTWISE, REDUCTIONS, VIEWS
 from tinygrad_mnist.compiler.symbols import Symbol
 from tinygrad_mnist.engine.observe import observed_by, users_line
 from tinygrad_mnist.engine.op import Op
+from tinygrad_mnist.engine.shards import Exchange
 from tinygrad_mnist.engine.tape import Node, boundary, recording
 from tinygrad_mnist.engine.tensor import Tensor, _lift
 from tinygrad_mnist.engine.walk import _fit, walk
@@ -403,6 +404,7 @@ def call(
     joint: bool = False,
     like: Any = None,
     effect: bool = False,
+    refuse: Callable[..., None] | None = None,
 ) -> Any:
     """Write a call of a Python function on arrays, which runs between two loops.
 
@@ -416,7 +418,10 @@ def call(
         What the results look like, if that is known without a run.
     effect : bool
         Whether it does something besides, so that each call is made, in its order.
+    refuse : callable, optional
+        See `Instruction`.
     """
+    tracing.noted += effect  # so that nobody takes it for one that was made before
     found: list[Symbol] = []
     args, kwargs = _with_holes(tuple(args), found), _with_holes(dict(kwargs), found)
 
@@ -436,12 +441,28 @@ def call(
         run,
         line=tracing.line,
         effect=effect,
+        refuse=refuse,
         key=function,  # not its name: a rule for each argument is another function
     )
     symbols = tuple(map(Symbol, values))
     if not several:
         return symbols[0]
     return type(like)(*symbols) if hasattr(like, "_fields") else type(like)(symbols)
+
+
+def exchange(tracing: Tracing, of: Callable[[], Exchange], symbols: Sequence[Symbol]) -> tuple[Symbol, ...]:
+    """Write the sum of some arrays over all processes, of what joins them when the program runs."""
+    likes = tuple(np.broadcast_to(np.zeros((), one.dtype), one.shape) for one in symbols)
+
+    def run(*arrays: Any) -> Any:
+        sums = of().sum(arrays)
+        return tuple(sums) if len(sums) > 1 else sums[0]
+
+    name, like = "sum over processes", likes if len(likes) > 1 else likes[0]
+    made = call(
+        tracing, name, run, symbols, {}, like=like, effect=True, refuse=lambda: of().refuse(likes)
+    )
+    return made if len(likes) > 1 else (made,)
 
 
 def _looks(name: str, run: Callable[..., Any], symbols: Sequence[Symbol]) -> Any:

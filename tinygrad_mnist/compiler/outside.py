@@ -10,6 +10,7 @@ import numpy as np
 from tinygrad_mnist.compiler import lowering
 from tinygrad_mnist.compiler.symbols import as_symbol
 from tinygrad_mnist.engine.observe import tracer
+from tinygrad_mnist.engine.shards import Exchange
 from tinygrad_mnist.engine.tensor import Tensor, _wrapped
 
 
@@ -69,7 +70,50 @@ def call_outside(function: Callable[..., Any], *values: Any) -> Any:
     made = lowering.call(
         tracing, name, run, symbols, {}, like=likes[0] if len(likes) == 1 else likes, effect=True
     )
-    return _wrapped(made) if len(values) == 1 else tuple(map(_wrapped, made))
+    tensors = tuple(map(_wrapped, made if len(values) > 1 else (made,)))
+    for tensor in tensors:
+        tracing.note_tensor(tensor)
+    return tensors[0] if len(values) == 1 else tensors
+
+
+def sum_outside(exchange: Callable[[], Exchange], *values: Any) -> tuple[Tensor, ...]:
+    """Return the sums of some values over all processes, also in a jitted function, at each call.
+
+    In a program, a process in which a condition does not hold tells it the others there, and all of them run
+    the call as it is.
+
+    Parameters
+    ----------
+    exchange : callable
+        It returns what joins the processes: it is asked at each call.
+    *values : Tensor or ndarray
+        What is added up, element by element. No gradient goes through it.
+
+    Returns
+    -------
+    tuple of Tensor
+        As many sums, of the same shapes and dtypes.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> class Alone:
+    ...     def sum(self, arrays):
+    ...         return list(arrays)
+    >>> sum_outside(Alone, np.ones(2), np.array(3.0))
+    (Tensor([1., 1.]), Tensor(3.))
+    """
+    tracing = tracer()
+    if tracing is None:
+        arrays = [
+            value.detach().numpy() if isinstance(value, Tensor) else np.asarray(value) for value in values
+        ]
+        return tuple(map(_wrapped, exchange().sum(arrays)))
+    symbols = [as_symbol(tracing.symbol(value)) for value in values]
+    tensors = tuple(map(_wrapped, lowering.exchange(tracing, exchange, symbols)))
+    for tensor in tensors:
+        tracing.note_tensor(tensor)
+    return tensors
 
 
 def _checked(function: Callable[..., Any], arrays: Any) -> list[Any]:
