@@ -10,7 +10,7 @@ import pytest
 
 from tests.ranks import run_threads
 from tinygrad_mnist import jit, nn, optim
-from tinygrad_mnist.compiler.outside import call_outside, sum_outside
+from tinygrad_mnist.compiler.outside import call_outside
 from tinygrad_mnist.engine import shards
 from tinygrad_mnist.engine.shards import Shard, sharded
 
@@ -36,11 +36,22 @@ class Counted:
         return bool(self._communicator.any(flag))
 
 
-def exchange() -> Any:
-    """Return what joins the ranks now."""
-    shard = shards.current()
-    assert shard is not None
-    return shard.exchange
+class Sum:
+    """The sum over all ranks, by what joins them now."""
+
+    def __call__(self, *arrays: Any) -> Any:
+        shard = shards.current()
+        assert shard is not None
+        sums = shard.exchange.sum(arrays)
+        return sums if len(sums) > 1 else sums[0]
+
+    def refuse(self, *arrays: Any) -> None:
+        shard = shards.current()
+        assert shard is not None
+        shard.exchange.refuse(arrays)
+
+
+summed = Sum()
 
 
 def shard_of(communicator: Any, calls: list[str], total: int = ROWS) -> Shard:
@@ -67,7 +78,8 @@ def trained(batches: Batches, decorate: Callable[[Any], Any] = jit, size: int = 
             loss.backward()
             share = len(x) / ROWS
             parameters = list(model.parameters())
-            total, *sums = sum_outside(exchange, loss.detach() * share, *(p.grad * share for p in parameters))
+            given = loss.detach(), *(p.grad for p in parameters)
+            total, *sums = call_outside(summed, *(one * share for one in given))
             for parameter, gradient in zip(parameters, sums, strict=True):
                 parameter.grad = gradient
             optimizer.step()
@@ -134,8 +146,8 @@ def test_an_argument_that_shares_memory_with_what_is_written_is_refused_before_t
 
         @jit
         def step(x: Any) -> Any:
-            np.copyto(held, *sum_outside(exchange, held + x))
-            return np.sum(sum_outside(exchange, np.sum(x))[0] * 1.0)
+            np.copyto(held, call_outside(summed, held + x))
+            return call_outside(summed, np.sum(x))
 
         found = []
         for number in range(4):

@@ -485,7 +485,8 @@ class Executable:
             self._pack(self._arena, 0, *scalars)
             self._results = [new() for new in self._news]
             self._outputs[:] = Results(self._results).addresses
-            effects = any(isinstance(piece, Call) and piece.instruction.effect for piece in pieces)
+            calls = [piece.instruction for piece in pieces if isinstance(piece, Call)]
+            effects = any(call.effect and call.refuse is None for call in calls)
             times = _times([*runs, partial(kind(code.address("empty")), pointer)], 1 if effects else rounds)
             self._results = []
             return [

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from tinygrad_mnist.compiler import lowering
+from tinygrad_mnist.compiler.agreement import BY_ELEMENT
 from tinygrad_mnist.compiler.symbols import as_symbol
 from tinygrad_mnist.engine.observe import tracer
-from tinygrad_mnist.engine.shards import Exchange
 from tinygrad_mnist.engine.tensor import Tensor, _wrapped
 
 
@@ -24,6 +25,10 @@ def call_outside(function: Callable[..., Any], *values: Any) -> Any:
     ----------
     function : callable
         It takes arrays, which it may keep, and returns as many of the same shapes and dtypes; one for one.
+        One that has a method ``refuse`` is an exchange with other processes, element by element. It keeps
+        none of its arrays, whose axes may come in another order, the same in all processes. If a condition of
+        the program does not hold in a process, that calls ``refuse(*arrays)`` there, and ``function`` raises
+        `Refused` in the others. Then all of them run the call as it is.
     *values : Tensor or ndarray
         What it is given. No gradient goes through it.
 
@@ -60,60 +65,22 @@ def call_outside(function: Callable[..., Any], *values: Any) -> Any:
         results = _checked(function, arrays)
         return _wrapped(results[0]) if len(values) == 1 else tuple(map(_wrapped, results))
     symbols = [as_symbol(tracing.symbol(value)) for value in values]
-    likes = tuple(np.broadcast_to(np.zeros((), one.dtype), one.shape) for one in symbols)
+    likes = [np.broadcast_to(np.zeros((), one.dtype), one.shape) for one in symbols]
 
     def run(*arrays: Any) -> Any:
         results = _checked(function, arrays)
         return results[0] if len(results) == 1 else tuple(results)
 
     name = f"call {getattr(function, '__name__', 'outside')}"
-    made = lowering.call(
-        tracing, name, run, symbols, {}, like=likes[0] if len(likes) == 1 else likes, effect=True
-    )
-    tensors = tuple(map(_wrapped, made if len(values) > 1 else (made,)))
+    refuse = getattr(function, "refuse", None)
+    if refuse is None:
+        made = lowering.outside(tracing, name, run, symbols, {})
+    else:
+        made = lowering.outside(tracing, name, run, symbols, {BY_ELEMENT: True}, partial(refuse, *likes))
+    tensors = tuple(map(_wrapped, made))
     for tensor in tensors:
         tracing.note_tensor(tensor)
     return tensors[0] if len(values) == 1 else tensors
-
-
-def sum_outside(exchange: Callable[[], Exchange], *values: Any) -> tuple[Tensor, ...]:
-    """Return the sums of some values over all processes, also in a jitted function, at each call.
-
-    In a program, a process in which a condition does not hold tells it the others there, and all of them run
-    the call as it is.
-
-    Parameters
-    ----------
-    exchange : callable
-        It returns what joins the processes: it is asked at each call.
-    *values : Tensor or ndarray
-        What is added up, element by element. No gradient goes through it.
-
-    Returns
-    -------
-    tuple of Tensor
-        As many sums, of the same shapes and dtypes.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> class Alone:
-    ...     def sum(self, arrays):
-    ...         return list(arrays)
-    >>> sum_outside(Alone, np.ones(2), np.array(3.0))
-    (Tensor([1., 1.]), Tensor(3.))
-    """
-    tracing = tracer()
-    if tracing is None:
-        arrays = [
-            value.detach().numpy() if isinstance(value, Tensor) else np.asarray(value) for value in values
-        ]
-        return tuple(map(_wrapped, exchange().sum(arrays)))
-    symbols = [as_symbol(tracing.symbol(value)) for value in values]
-    tensors = tuple(map(_wrapped, lowering.exchange(tracing, exchange, symbols)))
-    for tensor in tensors:
-        tracing.note_tensor(tensor)
-    return tensors
 
 
 def _checked(function: Callable[..., Any], arrays: Any) -> list[Any]:
