@@ -76,7 +76,7 @@ def call_outside(function: Callable[..., Any], *values: Any) -> Any:
     if refuse is None:
         made = lowering.outside(tracing, name, run, symbols, {})
     else:
-        made = lowering.outside(tracing, name, run, symbols, {BY_ELEMENT: True}, partial(refuse, *likes))
+        made = lowering.outside(tracing, name, run, symbols, {}, partial(refuse, *likes))
     tensors = tuple(map(_wrapped, made))
     for tensor in tensors:
         tracing.note_tensor(tensor)
