@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import os
 import pickle
+import signal
 import socket
 import sys
 import zlib
@@ -80,7 +81,7 @@ class Communicator:
     def __init__(self, comm: Any, *, time_limit: float | None = None) -> None:
         from mpi4py import MPI
 
-        seconds = seconds_of(time_limit)
+        self._seconds = seconds_of(time_limit)
         self.host = socket.gethostname()
         self.hosts: list[str] = []
         self.members: list[int] = []
@@ -98,7 +99,7 @@ class Communicator:
             self.rank, self.size = int(self.mpi.rank), int(self.mpi.size)
             self.hosts = self.mpi.allgather(self.host)
             self.members = list(range(self.size))
-            self._watch = Watch(self.mpi.Dup(), self.hosts, seconds)
+            self._watch = Watch(self.mpi.Dup(), self.hosts, self._seconds)
         except MPI.Exception as error:
             raise self._told(error) from error
         atexit.register(self._at_exit)
@@ -195,6 +196,10 @@ class Communicator:
             with suppress(Exception):
                 self.mpi.Revoke()
                 self.mpi.Shrink()
+        if (self.lost or not met) and hasattr(signal, "setitimer"):
+            # where a rank was lost, the end of MPI hangs now and then: this signal ends the process then
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.setitimer(signal.ITIMER_REAL, _END_SECONDS)
 
     def _summed(self, arrays: Sequence[Array], *, refuses: bool) -> list[Array]:
         dtype = _dtype_of(arrays)
@@ -321,8 +326,8 @@ class Communicator:
         self._calls, self._lost = 0, False
         self._watch.stop()
         try:
-            self._watch = Watch(self.mpi.Dup(), self.hosts, self._watch.seconds)
-        except Exception:  # one more is lost, which the next exchange tells all
+            self._watch = Watch(self.mpi.Dup(), self.hosts, self._seconds)
+        except MPI.Exception:  # one more is lost, which the next exchange tells all
             self.mpi.Revoke()
         self.waited += perf_counter() - began
         return lost
@@ -344,6 +349,9 @@ def is_fault_tolerant() -> bool:
     """Return whether MPI goes on where a rank is lost: whether it was started with ``--with-ft ulfm``."""
     return os.environ.get("OMPI_MCA_mpi_ft_enable", "0") not in ("", "0", "false")
 
+
+_END_SECONDS: Final = 3.0
+"""Seconds that the end of MPI may take where a rank was lost; it takes some milliseconds."""
 
 _KNOWN_AFTER: Final = 2.0
 """Seconds after which a process knows of a rank that is lost."""
