@@ -12,7 +12,8 @@ WORK = """
     from tinygrad_mnist.training import Callback
 
     world = MPI.COMM_WORLD
-    for name, (train, options) in CASES.items():
+    for name in sys.argv[1:]:
+        train, options = CASES[name]
         shared = train(world, **options)
         if world.rank == 0:
             found = difference(train(None, **options), shared)
@@ -32,10 +33,19 @@ WORK = """
 """
 
 
-@pytest.mark.parametrize("ranks", [pytest.param(2, marks=pytest.mark.slow), 3, pytest.param(4, marks=pytest.mark.slow)])
-def test_processes_train_to_the_numbers_of_one_process(ranks):
-    done = run_processes(ranks, WORK, timeout=120)
+def assert_processes_train_as_one(ranks, *names):
+    done = run_processes(ranks, WORK, *names, timeout=120)
     assert (done.returncode, done.stdout.split("\n")[:-1], done.stderr) == (0, ["the same"] * ranks, "")
+
+
+def test_three_processes_train_to_the_numbers_of_one():
+    assert_processes_train_as_one(3, "cnn, accumulation")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [2, 3, 4])
+def test_processes_train_to_the_numbers_of_one(ranks):
+    assert_processes_train_as_one(ranks, *CASES)
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 3, 5])
