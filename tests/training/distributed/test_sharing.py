@@ -96,13 +96,14 @@ def test_the_portions_of_all_ranks_are_the_batches_of_two_passes(make, ranks):
 def test_a_pass_that_goes_on_has_the_same_portions(make):
     def run(communicator):
         one, other = make(), make()
-        from_first, later = list(portions(one, 0, communicator)), list(portions(other, 1, communicator))
+        begun, goes_on = portions(one, 0, communicator), portions(other, 1, communicator)
+        next(begun)
         states = [source.state_dict() if hasattr(source, "state_dict") else None for source in (one, other)]
-        return from_first[1:], later, states
+        return list(begun), list(goes_on), states
 
     for expected, found, states in run_threads(2, run):
-        assert len(expected) == len(found)
-        assert all(np.array_equal(a[0], b[0]) and a.start == b.start for a, b in zip(expected, found, strict=True))
+        pairs = list(zip(expected, found, strict=True))
+        assert all(np.array_equal(a[0], b[0]) and a.start == b.start for a, b in pairs)
         assert states[0] == states[1]
 
 

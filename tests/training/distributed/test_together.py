@@ -215,7 +215,7 @@ def test_a_loss_that_is_not_finite_is_an_error_of_all_with_the_sample_of_one():
 
     def run(communicator):
         with pytest.raises(DivergedError) as caught:
-            mlp(communicator, data=Batches(x, y, 103), lint=True)
+            mlp(communicator, data=Batches(x, y, 103), lint=True, callbacks=[Notices()])
         return str(caught.value)
 
     messages = run_threads(3, run)

@@ -18,16 +18,22 @@ Part = TypeVar("Part")
 
 
 def portions(source: Source, first: int, communicator: Communicator) -> Iterator[Any]:
-    """Yield the rows of this rank of the batches of a pass, from number ``first`` on.
+    """Return the rows of this rank of the batches of a pass, from number ``first`` on.
 
     Batches that can make the rows of a rank alone do so. Those of any other source are drawn whole. What is
-    no batch is yielded as it is.
+    no batch is handed on as it is. As by `opened`, a pass that does not begin with its first batch has begun.
     """
     rank, ranks = communicator.rank, communicator.size
     if hasattr(source, "portions"):
-        yield from source.portions(first, rank, ranks)
-        return
-    batches = opened(source, first) if first else iter(source)
+        drawn: Iterator[Any] = source.portions(max(first - 1, 0), rank, ranks)
+        if first:
+            next(drawn, None)
+        return drawn
+    return _cut(opened(source, first) if first else iter(source), rank, ranks)
+
+
+def _cut(batches: Iterator[Any], rank: int, ranks: int) -> Iterator[Any]:
+    """Yield the rows of a rank of batches that are whole."""
     for batch in batches:
         given: object = batch  # of a source of the user's
         if not isinstance(given, tuple | list) or len(given) != 2:
