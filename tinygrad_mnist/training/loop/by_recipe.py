@@ -35,6 +35,7 @@ def follow(
     jit: str = "auto",
     lint: bool = True,
     resume: Mapping[str, Any] | None = None,
+    communicator: Any = None,
 ) -> Fit:
     """Train a model by a recipe, and leave it in the best state seen.
 
@@ -61,6 +62,8 @@ def follow(
         The state of a training by this recipe, as `Training.state_dict` returned it: training goes on from
         it, and ends in the same bits as without an interruption. With other epochs, the schedule is laid out
         over the new number of steps, and goes on from the step that was reached.
+    communicator : mpi4py.MPI.Comm or Communicator, optional
+        The processes that train together; see `fit`.
 
     Returns
     -------
@@ -77,7 +80,7 @@ def follow(
     KeyboardInterrupt
         If the user pressed Ctrl-C before the first step was done; later that ends training and no more.
     """
-    training = planned(recipe, model, parts, rngs=rngs, callbacks=callbacks, jit=jit, lint=lint)
+    training = planned(recipe, model, parts, rngs=rngs, callbacks=callbacks, jit=jit, lint=lint, communicator=communicator)
     if resume is not None:
         training.load_state_dict(resume)
     return training.run()
@@ -92,6 +95,7 @@ def planned(
     callbacks: Sequence[Callback] = (),
     jit: str = "auto",
     lint: bool = True,
+    communicator: Any = None,
 ) -> Training:
     """Return the training of a model by a recipe, which has not begun."""
     samples = len(parts.train_images)
@@ -119,6 +123,7 @@ def planned(
         costs=costs(recipe, model, parts.image_shape, parts.classes),
         batch_size=batch_size,
         evaluated=2 * len(parts.validation_images),
+        communicator=communicator,
         plan=Plan(
             recipe=recipe,
             parameters=sum(parameter.size for parameter in model.parameters()),

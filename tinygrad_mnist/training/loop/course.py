@@ -19,9 +19,14 @@ from numpy.typing import NDArray
 
 from tinygrad_mnist import nn
 from tinygrad_mnist.compiler.errors import JitError
+from tinygrad_mnist.data.batching import Portion
+from tinygrad_mnist.engine.shards import sharded
 from tinygrad_mnist.numbers import count_text
 from tinygrad_mnist.optim import LRScheduler, Optimizer
 from tinygrad_mnist.training.checkpoints.resumption import DONE, EVALUATED, STEPPED, frozen, restore, state_of
+from tinygrad_mnist.training.distributed.communicator import Communicator, as_communicator
+from tinygrad_mnist.training.distributed.gradients import GradientSum
+from tinygrad_mnist.training.distributed.sharing import portions, shard_of, share_of
 from tinygrad_mnist.training.errors import DivergedError, TrainingError
 from tinygrad_mnist.training.lints.lints import Lints
 from tinygrad_mnist.training.loop.average import WeightAverage
@@ -31,7 +36,7 @@ from tinygrad_mnist.training.loop.history import GradientNorms, History, Record
 from tinygrad_mnist.training.loop.interrupts import Interrupts, deferred
 from tinygrad_mnist.training.loop.metrics import Measured
 from tinygrad_mnist.training.loop.requirements import require_fit, require_kinds, require_settings
-from tinygrad_mnist.training.loop.sources import Source, pair_of
+from tinygrad_mnist.training.loop.sources import Source, opened, pair_of
 from tinygrad_mnist.training.loop.steps import Loss, StepFunctions, step_functions
 from tinygrad_mnist.training.loop.threads import threads_for, threads_in_use
 from tinygrad_mnist.training.prediction import Forward
@@ -118,6 +123,8 @@ class Training:
         Samples that an evaluation goes through, if that is known.
     plan : Plan, optional
         The plan, where a recipe is followed.
+    communicator : Communicator or mpi4py.MPI.Comm, optional
+        The processes that train together, of which this is one.
 
     Attributes
     ----------
@@ -140,7 +147,7 @@ class Training:
     decision : JitDecision
         Whether steps are compiled, and why.
     batch : tuple or None
-        Inputs and targets of the last batch.
+        Inputs and targets of the last batch; of several processes, the rows of this one.
     is_whole : bool
         Whether no step is half done, so that the state can be saved.
     interrupted, stopped : bool
@@ -169,6 +176,7 @@ class Training:
         batch_size: int = 64,
         evaluated: int | None = None,
         plan: Plan | None = None,
+        communicator: Any = None,
     ) -> None:
         require_kinds(model, optimizer, loss, schedule)
         require_settings(epochs, accumulate, ema, clip_norm, patience, evaluate_every)
@@ -181,6 +189,7 @@ class Training:
                 f"accumulate is {accumulate}, but a pass through the data has "
                 f"{count_text(self.batches, 'batch')}"
             )
+        self.communicator = as_communicator(communicator)
         self.model, self.optimizer, self.data, self.schedule = model, optimizer, data, schedule
         self.plan, self.costs, self.batch_size, self.evaluated = plan, costs, batch_size, evaluated
         self.epochs, self.accumulate, self.patience = epochs, accumulate, patience
@@ -195,18 +204,21 @@ class Training:
         self.seconds = 0.0
         self.batch: tuple[Any, Any] | None = None
         self.is_whole, self.interrupted, self.stopped = True, False, False
-        self.jit = jit
-        numbers, convolved = work_a_step(costs, sum(p.size for p in model.parameters()), batch_size)
+        self._asked_to_stop = False
+        self.jit, self.loss_function = jit, loss
+        ranks = 1 if self.communicator is None else self.communicator.size
+        rows = -(-batch_size // ranks)  # those of the largest share, so that all ranks decide alike
+        numbers, convolved = work_a_step(costs, sum(p.size for p in model.parameters()), rows)
         self.decision = decide(jit, self.steps, numbers * accumulate, convolved * accumulate)
-        self._uncompiled = step_functions(model, loss, optimizer, clip_norm)
+        self._uncompiled = step_functions(model, loss, optimizer, clip_norm, self._summed())
         self._functions = self._uncompiled
         self.forward: Forward = model
         self._evaluate_model = evaluate
         self.best_state: State | None = None
-        self.loss_function, self.validation = loss, getattr(evaluate, "batches", None)
+        self.validation = getattr(evaluate, "batches", None)
         self.frozen_at_first = frozen(self)  # a callback may thaw some of them
         # lints first, so that a state that another callback saves says what they have found
-        self.callbacks = CallbackList([Lints(), *callbacks] if lint else callbacks)
+        self.callbacks = CallbackList([Lints(), *callbacks] if lint else callbacks, is_writer=self.is_writer)
         self.batch_number = 0  # batches of the pass that is under way that are done
         self.drawn: Iterator[tuple[Any, Any]] | None = None  # the others of a pass that is gone on with
         self.phase = DONE
@@ -214,6 +226,18 @@ class Training:
         self._greatest_lr = max(group.get("max_lr", group["lr"]) for group in optimizer.param_groups)
         self._named = list(model.named_parameters())
         self._lay_out()
+
+    def _summed(self) -> GradientSum | None:
+        """Return the sum of gradients over all processes, if there are several."""
+        if self.communicator is None:
+            return None
+        loss = self.loss_function
+        named = [*self.model.named_parameters()]
+        if isinstance(loss, nn.Module):
+            named += [(f"{name} of the loss", parameter) for name, parameter in loss.named_parameters()]
+        groups = self.optimizer.param_groups
+        named += [("a parameter of the optimiser", one) for group in groups for one in group["params"]]
+        return GradientSum(named, self.communicator, self.communicator.size)
 
     def _lay_out(self) -> None:
         """Choose the steps after which to evaluate, and those in which norms of gradients are taken.
@@ -243,9 +267,26 @@ class Training:
         )
         return self.finished and self.phase != STEPPED and is_evaluated
 
+    @property
+    def is_writer(self) -> bool:
+        """True in the one process that writes files and prints."""
+        return self.communicator is None or self.communicator.is_writer
+
     def stop(self) -> None:
-        """End training after the step that is under way; the last state is evaluated, the best is kept."""
-        self.stopped = True
+        """End training after the step that is under way; the last state is evaluated, the best is kept.
+
+        Where several processes train together, one that stops ends the training in all.
+        """
+        if self.communicator is None:
+            self.stopped = True
+        else:
+            self._asked_to_stop = True  # until all know
+
+    def opened(self, first: int) -> Iterator[tuple[Any, Any]]:
+        """Begin a pass through the data, with batch number ``first``; return the batches."""
+        if self.communicator is not None:
+            return portions(self.data, first, self.communicator)
+        return opened(self.data, first) if first else iter(self.data)
 
     def notify(self, sentence: str) -> None:
         """Give all callbacks a sentence for the user."""
@@ -255,7 +296,7 @@ class Training:
         """Give all callbacks a sentence that must not get lost; where none listens, it is a warning."""
         if self.callbacks.methods["on_notice"]:
             self.notify(sentence)
-        else:
+        elif self.is_writer:
             warnings.warn(sentence, category, stacklevel=2)
 
     def averaged(self) -> AbstractContextManager[None]:
@@ -334,7 +375,7 @@ class Training:
         if self.batch_number == 0:
             self._tell("on_epoch_begin")
         self._began = perf_counter()
-        drawn = self.drawn or iter(self.data)
+        drawn = self.drawn or self.opened(0)
         self.drawn = None
         while True:
             self.is_whole = False
@@ -358,8 +399,20 @@ class Training:
             self.phase = DONE
             if self.batch_number == 0:
                 self._tell("on_epoch_end")
-        if self._interrupts is not None:
+        if self.communicator is not None:
+            self._agree(self.communicator)
+        elif self._interrupts is not None:
             self._interrupts.take()
+
+    def _agree(self, communicator: Communicator) -> None:
+        """Let all processes know which of them was interrupted or told to stop."""
+        interrupts = self._interrupts
+        flags = [self._asked_to_stop, interrupts is not None and interrupts.pending is not None]
+        stops, interrupted = communicator.sum([np.array(flags, np.float32)])[0]
+        self.stopped |= bool(stops)
+        if interrupted and interrupts is not None:
+            interrupts.join()
+            interrupts.take()
 
     def _end_by(self, interrupt: KeyboardInterrupt) -> None:
         """End training by the first interrupt; raise it if nothing was learned, and any later one."""
@@ -390,7 +443,9 @@ class Training:
 
     def _step(self, drawn: Iterator[tuple[Any, Any]]) -> None:
         """Do one step on the next batches."""
-        if self.accumulate == 1:
+        if self.communicator is not None:
+            value, norm = self._shared(drawn, self.communicator)
+        elif self.accumulate == 1:
             x, y = self._next(drawn)
             inputs = pair_of((x, y))
             self.batch = inputs
@@ -411,11 +466,11 @@ class Training:
         if self.average is not None:
             self.average.update()
 
-    def _next(self, drawn: Iterator[tuple[Any, Any]]) -> tuple[Any, Any]:
+    def _next(self, drawn: Iterator[Any]) -> Any:
         batch: object = next(drawn, None)
         if isinstance(batch, tuple | list) and len(batch) == 2:
             self.batch_number += 1
-            return batch[0], batch[1]
+            return batch  # of several processes, with the place of its rows
         if batch is None:
             raise TrainingError(
                 f"a pass through the data ended after {self.batch_number} batches, but its length is "
@@ -444,6 +499,27 @@ class Training:
                 value = self._call("further" if number else "first", *inputs, share)
             total += share * float(value)
         return total, norm
+
+    def _shared(self, drawn: Iterator[Any], communicator: Communicator) -> tuple[float, float | None]:
+        """Do one step together with the other processes; return the loss of all rows, and the norm."""
+        count = min(self.accumulate, self.batches - self.batch_number)
+        batches: list[Portion] = [self._next(drawn) for _ in range(count)]
+        samples = sum(batch.total for batch in batches)
+        self.samples += samples
+        total, found, norm = 0.0, None, None
+        for number, batch in enumerate(batches):
+            inputs, share = pair_of(batch), share_of(batch, samples, communicator)
+            self.batch = inputs
+            with sharded(shard_of(batch, communicator)):
+                if count == 1:
+                    found, norm = self._call("whole", *inputs, share)
+                elif number == count - 1:
+                    found, norm = self._call("last", *inputs, share, total)
+                else:
+                    value = self._call("further" if number else "first", *inputs, share)
+                    total += share * float(value)
+        assert found is not None
+        return float(found), norm
 
     def _end_pass(self, drawn: Iterator[tuple[Any, Any]]) -> None:
         """Let the batches know that the pass has ended, so that their state is that of the next one."""
@@ -540,7 +616,7 @@ class Training:
                 self.best, self.best_state = record, self.model.state_dict()  # a copy, as training goes on
         self.phase = EVALUATED
         if self.patience is not None and self._evaluations_since_best() >= self.patience:
-            self.stop()
+            self.stopped = True  # in all processes: they have the same history
         self._tell("on_evaluate", record, best)
 
     def _evaluations_since_best(self) -> int:

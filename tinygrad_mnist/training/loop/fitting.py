@@ -64,6 +64,7 @@ def fit(
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: str = EVERY,
     resume: str | os.PathLike[str] | None = None,
+    communicator: Any = None,
 ) -> Fit:
     """Train a model, and leave it in the best state seen, in evaluation mode.
 
@@ -118,6 +119,9 @@ def fit(
         A file that was written so. Training goes on where it was, and ends in the same bits as without an
         interruption. With more epochs, a schedule goes on as it is laid out here; one with a ``step`` of its
         own keeps all that it remembers.
+    communicator : mpi4py.MPI.Comm or Communicator, optional
+        The processes that train together, such as ``MPI.COMM_WORLD``: each of them calls `fit` with the same
+        arguments. Each batch is shared out among them, and the result is that of one process but for rounding.
 
     Returns
     -------
@@ -196,6 +200,7 @@ def fit(
         lint=lint,
         costs=estimated_costs(model, shape[-2:])._replace(numbers=math.prod(shape)),
         batch_size=source.batch_size if isinstance(source, Batches) else batch_size,
+        communicator=communicator,
     )
     if resume is not None:
         training.load_state_dict(load_state(resume))

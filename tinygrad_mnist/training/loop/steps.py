@@ -24,18 +24,27 @@ class StepFunctions(NamedTuple):
     of times, and ``last``, each with the share of the samples that the batch has.
     """
 
-    whole: Callable[[Tensor, Tensor], Any]
+    whole: Callable[..., Any]
     first: Callable[[Tensor, Tensor, float], Any]
     further: Callable[[Tensor, Tensor, float], Any]
-    last: Callable[[Tensor, Tensor, float], Any]
+    last: Callable[..., Any]
 
 
 def step_functions(
-    model: nn.Module, loss_of: Loss, optimizer: Optimizer, clip_norm: float | None
+    model: nn.Module,
+    loss_of: Loss,
+    optimizer: Optimizer,
+    clip_norm: float | None,
+    summed: Callable[[Tensor], Tensor] | None = None,
 ) -> StepFunctions:
     """Return the functions that change the parameters of a model.
 
     ``whole`` and ``last`` return the loss and the norm of the gradients, the others the loss.
+
+    Where several processes share a batch, ``summed`` sums the gradients over all of them, and a loss. Then
+    ``whole`` is given the share of the samples, too, and ``last`` the weighted losses of the batches before;
+    both return the loss of the whole step. A loss is weighted before the backward pass: what is exchanged on
+    the way, as by batch norm, are sums for the loss of all rows.
     """
 
     def loss_on(x: Tensor, y: Tensor) -> Tensor:
@@ -69,7 +78,19 @@ def step_functions(
     def last(x: Tensor, y: Tensor, share: float) -> Stepped:
         return further(x, y, share), update()
 
-    return StepFunctions(whole, first, further, last)
+    if summed is None:
+        return StepFunctions(whole, first, further, last)
+
+    def shared_whole(x: Tensor, y: Tensor, share: float) -> Stepped:
+        optimizer.zero_grad()
+        return shared_last(x, y, share, 0.0)
+
+    def shared_last(x: Tensor, y: Tensor, share: float, before: float) -> Stepped:
+        weighted = loss_on(x, y) * share
+        weighted.backward()
+        return summed(weighted + before), update()
+
+    return StepFunctions(shared_whole, first, further, shared_last)
 
 
 def _constant_text(model: nn.Module) -> str:

@@ -56,6 +56,8 @@ class Recorder(Callback):
         How often the state is saved, as "500 steps" or "30 seconds".
     """
 
+    on_every_rank = False
+
     def __init__(
         self,
         callbacks: Sequence[Callback],
