@@ -475,6 +475,6 @@ class _Course:
         elif self.fault is not None or not self.lost:
             what = self.fault or "the processes did not end, and were killed"
         else:
-            what = f"process {self.lost[0]} of {self.processes} ended before the training was done"
+            what = f"rank {self.lost[0]} of {self.processes} ended before the training was done"
         said = " ".join(self.words.decode(errors="replace").replace("-" * 20, "").replace("-" * 6, "").split())
         return f"{what}{said and f'; MPI says: {said}'}"
