@@ -7,6 +7,7 @@ and the compiler need it, and none of them knows how processes talk to each othe
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -14,6 +15,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from numpy.typing import NDArray
+
+from tinygrad_mnist.engine.surroundings import surroundings
 
 Array = NDArray[Any]
 
@@ -62,6 +65,27 @@ class Shard:
     total: int
     exchange: Exchange
 
+    def sum(self, arrays: Sequence[Array]) -> list[Array]:
+        """Return the sum of each array over all processes, and count the exchange."""
+        made.latest, made.count = self.exchange, made.count + 1
+        return self.exchange.sum(arrays)
+
+    def any(self, flag: bool) -> bool:
+        """Return whether the flag is true in any process, and count the exchange."""
+        made.latest, made.count = self.exchange, made.count + 1
+        return self.exchange.any(flag)
+
+
+class _Made(threading.local):
+    """The exchanges that were made in this thread: how many, and through what the latest went."""
+
+    count: int = 0
+    latest: Exchange | None = None
+
+
+made = _Made()
+"""The exchanges of this thread. What may have to be done again looks here whether it made any: then all
+processes must do it again, or none."""
 
 _current: ContextVar[Shard | None] = ContextVar("shard", default=None)
 
@@ -73,9 +97,11 @@ def current() -> Shard | None:
 
 @contextmanager
 def sharded(shard: Shard | None) -> Iterator[None]:
-    """Let batches inside be the rows of a shard."""
+    """Let batches inside be the rows of a shard; also where a checkpointed function inside runs again later."""
     token = _current.set(shard)
+    around = surroundings.set((*surroundings.get(), lambda: sharded(shard)))
     try:
         yield
     finally:
+        surroundings.reset(around)
         _current.reset(token)
