@@ -22,6 +22,7 @@ from tinygrad_mnist.cli import (
     verify_resume,
 )
 from tinygrad_mnist.cli.output import MISUSED
+from tinygrad_mnist.cli.start import speaks
 from tinygrad_mnist.numbers import printable
 
 
@@ -30,7 +31,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End with the sentence and the status of a misused command."""
-        self.exit(MISUSED, f"tinygrad-mnist: {printable(message)} (see {self.prog} --help)\n")
+        sentence = f"tinygrad-mnist: {printable(message)} (see {self.prog} --help)\n"
+        self.exit(MISUSED, sentence if speaks() else None)
 
 
 class CommandParser(Parser):

@@ -17,7 +17,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
-from tinygrad_mnist.training.distributed.start import LAUNCHER
+LAUNCHER: Final = "TINYGRAD_MNIST_LAUNCHER"
+"""The variable of the environment that has the path of the launcher's socket."""
 
 _STREAMS: Final = (1, 2)
 
