@@ -24,6 +24,7 @@ from tinygrad_mnist.engine.shards import sharded
 from tinygrad_mnist.numbers import count_text
 from tinygrad_mnist.optim import LRScheduler, Optimizer
 from tinygrad_mnist.training.checkpoints.resumption import DONE, EVALUATED, STEPPED, frozen, restore, state_of
+from tinygrad_mnist.training.distributed.agreement import agreed
 from tinygrad_mnist.training.distributed.communicator import Communicator, as_communicator
 from tinygrad_mnist.training.distributed.gradients import GradientSum
 from tinygrad_mnist.training.distributed.sharing import portions, shard_of, share_of
@@ -85,6 +86,10 @@ class Fit:
         Whether the steps were compiled, and why.
     forward : callable
         The model; compiled, if the steps were and there was much to evaluate.
+    communicator : Communicator or None
+        The processes that trained, those that were there at the end.
+    waiting_share : float
+        The share of the time that this one spent on exchanges with the others, evaluations included.
     """
 
     plan: Plan | None
@@ -96,6 +101,8 @@ class Fit:
     stopped: bool
     decision: JitDecision
     forward: Forward
+    communicator: Communicator | None = None
+    waiting_share: float = 0.0
 
     @property
     def images(self) -> int:
@@ -316,6 +323,7 @@ class Training:
 
     def run(self) -> Fit:
         """Train to the end, and leave the model in the best state."""
+        began, waited = perf_counter(), self._waited()
         with (
             deferred() as self._interrupts,
             threads_for(self.batch_size * self.costs.largest) as notice,
@@ -344,7 +352,12 @@ class Training:
             stopped=self.stopped,
             decision=self.decision,
             forward=self.forward,
+            communicator=self.communicator,
+            waiting_share=(self._waited() - waited) / (perf_counter() - began),
         )
+
+    def _waited(self) -> float:
+        return 0.0 if self.communicator is None else self.communicator.waited
 
     def _run(self, notice: str | None) -> None:
         """Train to the end, or until an interrupt ends it."""
@@ -362,7 +375,8 @@ class Training:
         self._began = perf_counter()
         if not self.model.training:  # modules of a model in training mode may stay in evaluation mode
             self.model.train()
-        self._tell("on_train_begin")
+        with agreed(self.communicator):  # as where one cannot write
+            self._tell("on_train_begin")
         if notice:
             self.notify(notice)
         self._compile(self.decision)
