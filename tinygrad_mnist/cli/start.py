@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import FrameType
@@ -17,6 +18,10 @@ from typing import Final, NamedTuple
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from tinygrad_mnist.training.distributed.tie import Tie
+
+
+FIRST_SPEAKS: Final = 2.0
+"""Seconds that the other processes give the first one to say what is wrong."""
 
 
 class Start(NamedTuple):
@@ -89,6 +94,28 @@ def speaks() -> bool:
     return start is None or start.rank == 0
 
 
+_kept: str | None = None
+
+
+def keep(sentence: str) -> None:
+    """Keep a sentence that this process does not print, as it is not the first one."""
+    global _kept
+    _kept = sentence
+
+
+def _say_alone(rank: int) -> None:
+    """Print the sentence that was kept, if the first process does not end all with its own within seconds.
+
+    A mistake in the command is found by each process for itself. If one ended before the first has printed it,
+    mpiexec would end that one too, and the user would not learn of it.
+    """
+    if _kept is not None:
+        import platform
+
+        time.sleep(FIRST_SPEAKS)
+        sys.stderr.write(f"tinygrad-mnist: rank {rank} on {platform.node()}: {_kept}\n")
+
+
 _tie: Tie | None = None
 
 
@@ -117,9 +144,9 @@ def as_one_of_several() -> Iterator[Callable[[int], int]]:
             os.environ["TERM"] = "dumb"  # mpiexec lets a file look like a terminal
         if hasattr(signal, "SIGUSR1") and signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL:
             signal.signal(signal.SIGUSR1, _terminate)
-        yield _told
+        yield lambda status: _told(status, start.rank)
     except BaseException:  # Python prints it
-        _told(1)
+        _told(1, 0)
         raise
     finally:
         if sys.stdout is not output:
@@ -136,7 +163,9 @@ def _find_tie(rank: int) -> Tie | None:
     return find_tie(rank)
 
 
-def _told(status: int) -> int:
+def _told(status: int, rank: int) -> int:
+    if status and rank and "mpi4py.MPI" not in sys.modules:
+        _say_alone(rank)
     if _tie is not None:
         sys.stdout.flush()
         _tie.end(status)

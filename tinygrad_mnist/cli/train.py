@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from tinygrad_mnist.cli import shared_options
+from tinygrad_mnist.cli import processes, shared_options
 from tinygrad_mnist.cli.interrupts import raised_in_imports
 from tinygrad_mnist.cli.output import FAILED, class_heading, outlasting_readers
 from tinygrad_mnist.numbers import count_text, printable
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tinygrad_mnist.cli.progress import Log
     from tinygrad_mnist.data import Dataset
     from tinygrad_mnist.training import Choice, Outcome, Recipe
+    from tinygrad_mnist.training.distributed.communicator import Communicator
 
 NAME: Final = "train"
 HELP: Final = "train a digit recogniser"
@@ -119,7 +120,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     shared_options.add_threads(parser)
     parser.set_defaults(threads=None)  # so that a run goes on with as many as before
-    shared_options.add_processes(parser)
+    processes.add_processes(parser)
     parser.add_argument(
         "--out",
         type=shared_options.name,
@@ -164,6 +165,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _train(arguments: argparse.Namespace) -> int:
     """Train; return the exit status."""
+    from tinygrad_mnist.training.display import tensorboard
     from tinygrad_mnist.training.loop import compilation
 
     # what is misused is said at once, before NumPy is there
@@ -178,7 +180,7 @@ def _train(arguments: argparse.Namespace) -> int:
     if (status := processes.launched(arguments)) is not None:
         return status
     shared_options.use_threads(arguments)
-    with processes.together(arguments.processes) as communicator:
+    with processes.together() as communicator:
         return _train_here(arguments, chosen, communicator)
 
 
@@ -211,12 +213,13 @@ def _beginning(
 ) -> Callable[[], Outcome]:
     """Return the training of a new run."""
     from tinygrad_mnist.training import choose, train
+    from tinygrad_mnist.training.distributed.agreement import agreed
 
-    with processes.agreed(communicator):
+    with agreed(communicator):
         choice = choose(*chosen, arguments.data, log.notify)
     _warn_of_few_steps(choice, log.notify)
     if communicator is not None:
-        processes.warn_of_little_work(choice, communicator.size, log.notify)
+        processes.warn_of_little_work(choice, communicator)
     log.show(_data_line(choice.dataset))
     return lambda: train(
         choice.recipe,
