@@ -13,10 +13,11 @@ from contextlib import contextmanager
 from time import sleep
 from typing import Final
 
+from tinygrad_mnist.training.distributed.agreement import is_agreed, mark_agreed
 from tinygrad_mnist.training.distributed.communicator import PATIENCE, Communicator
 from tinygrad_mnist.training.distributed.errors import RankLostError
 from tinygrad_mnist.training.distributed.watch import end_all
-from tinygrad_mnist.training.errors import TrainingError, is_interrupt
+from tinygrad_mnist.training.errors import DivergedError, TrainingError, is_interrupt
 
 INTERRUPTED: Final = 130
 
@@ -35,6 +36,8 @@ def ending_all(communicator: Communicator | None) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
+        if is_agreed(error):  # all leave, and each has the sentence of the first one
+            raise
         if isinstance(error, RankLostError):
             left = [rank for rank in range(communicator.size) if rank not in error.ranks]
             if communicator.rank != left[0]:
@@ -43,7 +46,9 @@ def ending_all(communicator: Communicator | None) -> Iterator[None]:
             _say(communicator, error)
             end_all(communicator.mpi, INTERRUPTED if is_interrupt(error) else 1)
         messages = communicator.gather(_sentence(error))
-        if messages[communicator.rank] != messages[0]:
+        mark_agreed(error)
+        # that the loss is not finite all find at the same step; only the first one looks for causes
+        if messages[communicator.rank] != messages[0] and not isinstance(error, DivergedError):
             _say(communicator, error)
         raise
 
