@@ -13,6 +13,7 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -28,6 +29,7 @@ from tinygrad_mnist.training.display.tensorboard import TensorBoard
 from tinygrad_mnist.training.distributed.abort import ending_all
 from tinygrad_mnist.training.distributed.agreement import agreed, from_writer, require_equal_versions
 from tinygrad_mnist.training.distributed.communicator import Communicator, as_communicator
+from tinygrad_mnist.training.distributed.recovery import again_if_lost
 from tinygrad_mnist.training.errors import DivergedError, RunError, is_interrupt
 from tinygrad_mnist.training.evaluation import Evaluation, evaluate
 from tinygrad_mnist.training.loop.by_recipe import planned
@@ -289,8 +291,9 @@ def _evaluated(recorder: Recorder, dataset: Dataset, parts: Parts, result: Fit) 
 def _evaluated_together(recorder: Recorder, dataset: Dataset, parts: Parts, result: Fit) -> _Evaluated:
     """Do the same in several processes, where a signal waits: all of them have to take part in exchanges."""
     ranks = result.communicator
+    assert ranks is not None
     with ending_all(ranks), deferred() as interrupts:
-        found = _evaluate_all(recorder, dataset, parts, result)
+        found = again_if_lost(ranks, partial(_evaluate_all, recorder, dataset, parts, result))
     try:
         with agreed(ranks):
             interrupts.take()
@@ -305,7 +308,7 @@ def _evaluate_all(recorder: Recorder, dataset: Dataset, parts: Parts, result: Fi
     """Evaluate the best state on the training and the test part, and write the summary."""
     ranks, forward, standardizer = result.communicator, result.forward, recorder.checkpoint.standardizer
     with agreed(ranks):
-        if recorder.is_writer:
+        if ranks is None or ranks.is_writer:
             recorder.complete(result)
     on_train, on_test = (
         evaluate(forward, images, labels, standardizer, communicator=ranks)
