@@ -21,27 +21,25 @@ def portions(source: Source, first: int, communicator: Communicator) -> Iterator
     """Return the rows of this rank of the batches of a pass, from number ``first`` on.
 
     Batches that can make the rows of a rank alone do so. Those of any other source are drawn whole. What is
-    no batch is handed on as it is. As by `opened`, a pass that does not begin with its first batch has begun.
+    no batch is returned as it is. From a later batch than the first one, the pass has begun, as in `opened`.
     """
     rank, ranks = communicator.rank, communicator.size
     if hasattr(source, "portions"):
-        drawn: Iterator[Any] = source.portions(max(first - 1, 0), rank, ranks)
+        drawn: Iterator[Any] = source.portions(max(0, first - 1), rank, ranks)
         if first:
             next(drawn, None)
         return drawn
-    return _cut(opened(source, first) if first else iter(source), rank, ranks)
+    batches = opened(source, first) if first else iter(source)
+    return (_own_rows(batch, rank, ranks) for batch in batches)
 
 
-def _cut(batches: Iterator[Any], rank: int, ranks: int) -> Iterator[Any]:
-    """Yield the rows of a rank of batches that are whole."""
-    for batch in batches:
-        given: object = batch  # of a source of the user's
-        if not isinstance(given, tuple | list) or len(given) != 2:
-            yield batch
-            continue
-        x, y = (part.data for part in pair_of(batch))
-        own = rows_of(len(x), rank, ranks)
-        yield Portion(x[own], y[own], own.start, len(x))
+def _own_rows(batch: object, rank: int, ranks: int) -> Any:
+    """Return the rows of a rank of a batch, which may be anything, as it is of a source of the user's."""
+    if not isinstance(batch, tuple | list) or len(batch) != 2:
+        return batch
+    x, y = (part.data for part in pair_of((batch[0], batch[1])))
+    own = rows_of(len(x), rank, ranks)
+    return Portion(x[own], y[own], own.start, len(x))
 
 
 def shard_of(portion: Portion, communicator: Communicator) -> Shard | None:

@@ -635,6 +635,8 @@ class Training:
 
     def share_out_again(self) -> None:
         """Let steps and evaluations be those of the processes that are left."""
+        assert self.communicator is not None
+        self._times = StepTimes(self.communicator)
         self._uncompiled = step_functions(
             self.model, self.loss_function, self.optimizer, self.clip_norm, self._summed()
         )
