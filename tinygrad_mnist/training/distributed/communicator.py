@@ -364,9 +364,8 @@ def _dtype_of(arrays: Sequence[Array]) -> np.dtype[Any]:
 
 def as_communicator(given: Any) -> Communicator | None:
     """Return the communicator of what a user gave: one of mpi4py's or of ours; None for one process."""
-    if given is None or hasattr(given, "refuse"):  # ranks that are threads, in tests, are no Communicator
-        found: Communicator | None = given
-        return found
+    if given is None or isinstance(given, Communicator):
+        return given
     made: Communicator | None = given.Get_attr(_made())  # by an earlier training: one for all of them
     if made is None or made.closed:
         made = Communicator(given)
