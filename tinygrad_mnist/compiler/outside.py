@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from tinygrad_mnist.compiler import lowering
-from tinygrad_mnist.compiler.agreement import BY_ELEMENT
 from tinygrad_mnist.compiler.symbols import as_symbol
 from tinygrad_mnist.engine.observe import tracer
 from tinygrad_mnist.engine.tensor import Tensor, _wrapped

@@ -461,7 +461,7 @@ class Training:
         """Let all processes have the same weights, if one has others, and tell which of them are slow."""
         require_same_state(self, communicator)
         for sentence in self._times.report():
-            self.warn(sentence)
+            self.notify(sentence)
 
     def _end_by(self, interrupt: KeyboardInterrupt) -> None:
         """End training by the first interrupt; raise it if nothing was learned, and any later one."""
