@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from tinygrad_mnist.engine.dtypes import is_float
+from tinygrad_mnist.engine.observe import tracer
 from tinygrad_mnist.engine.op import POSITIVE, REAL, Sample, fused
 from tinygrad_mnist.ops.exchange import mean_over_shards, statistics_over_shards
 from tinygrad_mnist.ops.half import HALF, single, stored
 from tinygrad_mnist.ops.reduction import deviations
-from tinygrad_mnist.ops.values import arrays_of
 
 _LARGE = 64_000
 """Elements above which einsum sums products faster than a temporary array of products and its sum."""
@@ -204,15 +204,15 @@ def synchronized(x: Any, weight: Any, bias: Any, eps: float, shard: Any = None) 
     """
     rows = single(x)
     mean = np.mean(rows, axis=0)
-    rounding = np.mean(rows - mean, axis=0)  # of the mean; it shows where numbers are far from 0
     centred = deviations(rows, 0)
     own = np.stack([mean, np.mean(centred**2, axis=0)]).astype(np.float64)
-    own = own + np.stack([arrays_of(rounding), np.zeros_like(arrays_of(rounding))])
+    if tracer() is None:  # where numbers are far from 0, the rounding of their mean shows
+        own = own + np.stack([np.mean(rows - mean, axis=0), np.zeros(mean.shape)])
     joined = statistics_over_shards(own, shard=shard, rows=len(rows), eps=eps)
     shift, var = joined[0].astype(rows.dtype), joined[1].astype(rows.dtype)
     out = (centred + shift) * (weight / np.sqrt(var + eps)) + bias
     dtype = np.result_type(x.dtype, weight.dtype, bias.dtype)
-    return stored(out, dtype), (own[0] - joined[0]).astype(rows.dtype), var
+    return stored(out, dtype), joined[2].astype(rows.dtype), var
 
 
 def _synchronized_formula(
@@ -233,7 +233,7 @@ def _synchronized_forward(
         out, saved = _synchronized_forward(single(x), single(weight), single(bias), eps, shard, observe)
         return out.astype(HALF), saved
     centred, mean, own = _own_statistics(x, eps)
-    shift, spread = statistics_over_shards(own, shard=shard, rows=len(x), eps=eps)
+    shift, spread, joined = statistics_over_shards(own, shard=shard, rows=len(x), eps=eps)
     scale = 1 / np.sqrt(spread + eps)
     # The values less the mean of all rows are `centred + shift`, which is never made: the shift goes into
     # what is added in each column.
@@ -241,7 +241,7 @@ def _synchronized_forward(
     out = _each_row(np.multiply, centred, weight_scale.astype(x.dtype))
     _each_row(np.add, out, (bias + shift * weight_scale).astype(x.dtype), out=out)
     if observe is not None:
-        observe((own[0] - shift).astype(x.dtype), spread.astype(x.dtype))
+        observe(joined.astype(x.dtype), spread.astype(x.dtype))
     kept = (x, mean) if _is_large(x) and mean is not None else (centred, None)
     return out, (*kept, shift, scale, weight_scale)
 
