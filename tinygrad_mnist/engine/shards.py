@@ -1,8 +1,8 @@
 """The rows of a batch that this process has, where several processes train one model on one batch.
 
 What looks at a whole batch asks here: batch norm for the sums of all rows, a dropout mask for the rows that
-are this process's, a mean for the weights of all rows. It stands in the engine because layers, losses, the walk
-and the compiler need it, and none of them knows how processes talk to each other.
+are this process's, a mean for the weights of all rows. It stands in the engine because layers, losses, the
+walk and the compiler need it, and none of them knows how processes talk to each other.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_mnist.engine.surroundings import surroundings
@@ -75,6 +76,10 @@ class Shard:
         made.latest, made.count = self.exchange, made.count + 1
         return self.exchange.any(flag)
 
+    def rows_of_all(self, rows: int) -> int:
+        """Return how many rows all processes have of something, if this one has so many."""
+        return rows * self.total // self.rows
+
 
 class _Made(threading.local):
     """The exchanges that were made in this thread: how many, and through what the latest went."""
@@ -84,8 +89,19 @@ class _Made(threading.local):
 
 
 made = _Made()
-"""The exchanges of this thread. What may have to be done again looks here whether it made any: then all
-processes must do it again, or none."""
+"""The exchanges of this thread. What may have to be done again looks here whether it made any."""
+
+
+def agreed(before: int, *flags: bool) -> tuple[bool, ...]:
+    """Return what any process says of each flag, if there were exchanges since a count; else the flags.
+
+    What has made exchanges and is done again makes them again: all processes do so, or none.
+    """
+    if made.count == before or made.latest is None:
+        return flags
+    (sums,) = made.latest.sum([np.array(flags, np.float64)])
+    return tuple(bool(one) for one in sums)
+
 
 _current: ContextVar[Shard | None] = ContextVar("shard", default=None)
 
@@ -97,7 +113,7 @@ def current() -> Shard | None:
 
 @contextmanager
 def sharded(shard: Shard | None) -> Iterator[None]:
-    """Let batches inside be the rows of a shard; also where a checkpointed function inside runs again later."""
+    """Let batches inside be the rows of a shard; also where a checkpointed function runs again later."""
     token = _current.set(shard)
     around = surroundings.set((*surroundings.get(), lambda: sharded(shard)))
     try:

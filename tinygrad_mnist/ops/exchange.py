@@ -3,14 +3,13 @@
 The loss of the whole batch is the mean of the losses of the shards, each weighted by its rows. So is every
 cotangent in a process: that of its own loss, and what others add to it comes weighted by rows, too. In this
 sense the mean over shards is its own transpose, and all that is written with it has its derivatives, of every
-order, from that one rule. Without a shard, the batch is whole, and each operation is what it is for one process.
+order, from that one rule. Without a shard, the batch is whole, and each is what it is for one process.
 
 All processes run each of these, and each of its rules, equally often and in the same order.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -28,9 +27,13 @@ def _mean_over_shards(x: Any, shard: Shard | None = None) -> Any:
     return (shard.sum([x * np.float64(shard.rows)])[0] / shard.total).astype(x.dtype)
 
 
-mean_over_shards = linear(
+def _mean_rule(g: Any, out: Any, x: Any, shard: Shard | None = None) -> Any:
+    return mean_over_shards(g, shard=shard)
+
+
+mean_over_shards: Final = linear(
     _mean_over_shards,
-    lambda g, out, x, shard=None: mean_over_shards(g, shard=shard),
+    _mean_rule,
     name="mean_over_shards",
     label="mean over shards",
     exchanges=True,
@@ -89,15 +92,10 @@ def _statistics_over_shards(own: Any, shard: Shard | None = None, rows: int = 1,
 
 def _summed(shard: Shard, rows: int, mean: Any, square: Any) -> tuple[float, Any, Any]:
     """Return the rows of all shards, and the means over them, by one exchange."""
-    count = np.full(1, rows, np.float64)
-    total, first, second = np.split(
-        shard.sum([np.concatenate([count, rows * mean, rows * square])])[0], _ends(mean)
-    )
-    return float(total[0]), first / total, second / total
-
-
-def _ends(mean: Any) -> Sequence[int]:
-    return 1, 1 + len(mean)
+    sent = np.concatenate([np.ones(1), mean, square]) * rows
+    (sums,) = shard.sum([sent])
+    first, second = sums[1:].reshape(2, -1) / sums[0]
+    return float(sums[0]), first, second
 
 
 def _statistics_rule(g: Any, out: Any, own: Any, shard: Any = None, rows: Any = 1, eps: Any = 0.0) -> Any:
@@ -106,20 +104,11 @@ def _statistics_rule(g: Any, out: Any, own: Any, shard: Any = None, rows: Any = 
     return np.stack([g[0] - joined[0] + 2 * out[0] * joined[1], joined[1]])
 
 
-def _statistics_jvp(
-    tangents: Any, out: Any, own: Any, shard: Any = None, rows: Any = 1, eps: Any = 0.0
-) -> Any:
-    (t,) = tangents
-    joined = mean_over_shards(np.stack([t[0], t[1] + 2 * out[0] * t[0]]), shard=shard)
-    return np.stack([t[0] - joined[0], joined[1]])
-
-
 statistics_over_shards = general(
     _statistics_over_shards,
     _statistics_rule,
     name="statistics_over_shards",
     label="statistics over shards",
-    jvp=_statistics_jvp,
     exchanges=True,
     domain=POSITIVE,
     samples=(Sample(((2, 3),)), Sample(((2, 1),))),

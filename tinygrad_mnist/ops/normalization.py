@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from tinygrad_mnist.engine.dtypes import is_float
+from tinygrad_mnist.engine.observe import tracer
 from tinygrad_mnist.engine.op import POSITIVE, REAL, Sample, fused
 from tinygrad_mnist.ops.exchange import mean_over_shards, statistics_over_shards
 from tinygrad_mnist.ops.half import HALF, single, stored
 from tinygrad_mnist.ops.reduction import deviations
-from tinygrad_mnist.ops.values import arrays_of
 
 _LARGE = 64_000
 """Elements above which einsum sums products faster than a temporary array of products and its sum."""
@@ -193,21 +193,21 @@ batch_norm = fused(
     samples=(Sample(((4, 3), (3,), (3,)), {"eps": 1e-5}), Sample(((3, 1), (1,), (1,)), {"eps": 0.1})),
 )
 
-# ---- batch norm of a batch that several processes share -----------------------------------------------------
+# ---- batch norm of a batch that several processes share --------------------------------------------------
 
 
 def synchronized(x: Any, weight: Any, bias: Any, eps: float, shard: Any = None) -> tuple[Any, Any, Any]:
     """Return the rows of a shard, normalised by the mean and variance of all rows; and these two.
 
-    The plain formula of batch norm on several processes. Each takes the statistics of its own rows. What joins
-    them is `statistics_over_shards`, in float64: one exchange, and one more in the gradient.
+    It is the plain formula of batch norm on several processes. Each takes the statistics of its own rows.
+    What joins them is `statistics_over_shards`, in float64: one exchange, and one more in the gradient.
     """
     rows = single(x)
     mean = np.mean(rows, axis=0)
-    rounding = np.mean(rows - mean, axis=0)  # of the mean; it shows where numbers are far from 0
     centred = deviations(rows, 0)
     own = np.stack([mean, np.mean(centred**2, axis=0)]).astype(np.float64)
-    own = own + np.stack([arrays_of(rounding), np.zeros_like(arrays_of(rounding))])
+    if tracer() is None:  # where numbers are far from 0, the rounding of their mean shows
+        own = own + np.stack([np.mean(rows - mean, axis=0), np.zeros(mean.shape)])
     joined = statistics_over_shards(own, shard=shard, rows=len(rows), eps=eps)
     shift, var = joined[0].astype(rows.dtype), joined[1].astype(rows.dtype)
     out = (centred + shift) * (weight / np.sqrt(var + eps)) + bias
