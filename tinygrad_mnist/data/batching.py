@@ -207,7 +207,7 @@ class Batches:
             yield Portion(inputs, targets, own.start, len(chosen))
 
     def _chosen(self, first: int) -> Iterator[Any]:
-        """Draw the order of a pass, and yield the numbers of the samples of each batch: a range, or an array."""
+        """Draw the order of a pass; yield the numbers of the samples of each batch: a range, or an array."""
         samples, size = len(self.inputs), self.batch_size
         self._began = self._state()
         order: Any = range(samples) if self.rng is None else self.rng.permutation(samples)

@@ -8,7 +8,13 @@ from hypothesis import strategies as st
 
 from tests.ranks import run_processes, run_threads
 from tinygrad_mnist.data import DataError
-from tinygrad_mnist.training.distributed.agreement import agreed, from_writer, ranks_text, require_equal
+from tinygrad_mnist.training.distributed.agreement import (
+    agreed,
+    from_writer,
+    is_agreed,
+    ranks_text,
+    require_equal,
+)
 from tinygrad_mnist.training.errors import RecipeError, RunError, TrainingError
 
 
@@ -44,6 +50,16 @@ def test_an_error_of_one_rank_is_raised_in_all_with_its_class(rank):
     for other in {0, 1, 2} - {rank}:
         assert type(found[other]) is RunError
         assert str(found[other]) == f"rank {rank} of 3, on {socket.gethostname()}: the disk is full"
+
+
+def test_an_error_of_all_is_known_as_one_also_where_another_was_raised_from_it():
+    found = errors_of(2, failing({1: RunError("full")}))
+    for error in found:
+        assert is_agreed(error)
+        wrapped = TrainingError("more")
+        assert not is_agreed(wrapped)
+        wrapped.__cause__ = error
+        assert is_agreed(wrapped)
 
 
 def test_without_an_error_all_go_on():

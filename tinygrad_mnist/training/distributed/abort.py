@@ -10,14 +10,13 @@ import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from time import monotonic, sleep
+from time import sleep
 from typing import Final
 
-from tinygrad_mnist.training.distributed.communicator import Communicator
+from tinygrad_mnist.training.distributed.communicator import PATIENCE, Communicator
+from tinygrad_mnist.training.distributed.errors import RankLostError
+from tinygrad_mnist.training.distributed.watch import end_all
 from tinygrad_mnist.training.errors import TrainingError, is_interrupt
-
-PATIENCE: Final = 2.0
-"""Seconds for which a process with an exception waits whether the others have one too."""
 
 INTERRUPTED: Final = 130
 
@@ -36,27 +35,17 @@ def ending_all(communicator: Communicator | None) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        if not _all_failed(communicator):
+        if isinstance(error, RankLostError):
+            left = [rank for rank in range(communicator.size) if rank not in error.ranks]
+            if communicator.rank != left[0]:
+                sleep(PATIENCE)  # the others have the same to say: one says it, and ends all
+        if not communicator.meet(PATIENCE):
             _say(communicator, error)
-            communicator.mpi.Abort(INTERRUPTED if is_interrupt(error) else 1)
+            end_all(communicator.mpi, INTERRUPTED if is_interrupt(error) else 1)
         messages = communicator.gather(_sentence(error))
         if messages[communicator.rank] != messages[0]:
             _say(communicator, error)
         raise
-
-
-def _all_failed(communicator: Communicator) -> bool:
-    """Return whether all processes come here within seconds."""
-    try:
-        request = communicator.mpi.Ibarrier()
-        until = monotonic() + PATIENCE
-        while not request.Test():
-            if monotonic() > until:
-                return False
-            sleep(0.01)
-    except Exception:  # a rank is lost
-        return False
-    return True
 
 
 def _sentence(error: BaseException) -> str:

@@ -11,7 +11,7 @@ import platform
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from importlib.metadata import PackageNotFoundError, version
 from types import TracebackType
 from typing import Any, Final, NamedTuple, TypeVar
@@ -68,10 +68,31 @@ class _Agreement:
         traceback: TracebackType | None,
     ) -> None:
         found: list[_Sent | None] = self._communicator.gather(None if error is None else _sent(error))
-        if error is None:
-            ranks = [rank for rank, sent in enumerate(found) if sent is not None]
-            if ranks:
-                raise _received(found, ranks[0])
+        ranks = [rank for rank, sent in enumerate(found) if sent is not None]
+        if error is not None:
+            mark_agreed(error)
+        elif ranks:
+            received = _received(found, ranks[0])
+            mark_agreed(received)
+            raise received
+
+
+_MARK: Final = "_is_agreed"
+
+
+def mark_agreed(error: BaseException) -> None:
+    """Note of an error that all ranks raise it, or one like it: nobody has to be told, or waits."""
+    with suppress(AttributeError):  # of a class with slots
+        setattr(error, _MARK, True)
+
+
+def is_agreed(error: BaseException | None) -> bool:
+    """Return whether all ranks raise this error, or the one that it was raised from."""
+    while error is not None:
+        if getattr(error, _MARK, False):
+            return True
+        error = error.__cause__
+    return False
 
 
 class _Sent(NamedTuple):
@@ -177,7 +198,9 @@ def require_equal(communicator: Communicator | None, facts: Mapping[str, Any], a
     if faults:
         more = f"; and {count_text(len(faults) - NAMED, 'other difference')}" if len(faults) > NAMED else ""
         named = f"{'; '.join(faults[:NAMED])}{more}"
-        raise TrainingError(f"the processes do not train the same: {named}{advice and f'; {advice}'}")
+        error = TrainingError(f"the processes do not train the same: {named}{advice and f'; {advice}'}")
+        mark_agreed(error)
+        raise error
 
 
 def _values(values: Sequence[Any], hosts: Sequence[str]) -> str:

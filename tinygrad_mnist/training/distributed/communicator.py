@@ -6,11 +6,15 @@ exchanges, not in one.
 
 from __future__ import annotations
 
+import atexit
+import os
 import socket
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
-from time import perf_counter
+from math import inf
+from time import perf_counter, sleep
 from typing import Any, Final
 
 import numpy as np
@@ -18,9 +22,22 @@ from numpy.typing import NDArray
 
 from tinygrad_mnist.engine.shards import Refused
 from tinygrad_mnist.training.distributed.errors import ExchangeError, OutOfStepError, RankLostError
-from tinygrad_mnist.training.distributed.watch import Watch, seconds_of
+from tinygrad_mnist.training.distributed.watch import (
+    BROADCAST,
+    ENDING,
+    GATHERING,
+    SUM,
+    WORKING,
+    State,
+    Watch,
+    end_all,
+    seconds_of,
+)
 
 Array = NDArray[Any]
+
+PATIENCE: Final = 2.0
+"""Seconds for which a process with an exception waits whether the others have one too."""
 
 _CODES: Final = 1021
 """What is sent of the number of an exchange is below this: its sum over thousands of ranks is exact in
@@ -69,11 +86,12 @@ class Communicator:
         self.step: int | None = None
         self._calls = 0
         self._buffers: dict[tuple[int, Any], Array] = {}
-        self.closed = self._busy = False
+        self.closed = self._busy = self._lost = False
         self._in_place = MPI.IN_PLACE
-        self._watch = Watch(f"rank {self.rank} on {self.host}", seconds)
-        self.hosts: list[str] = [""] * self.size
-        self.hosts = self.gather(self.host)
+        self.hosts: list[str] = self.mpi.allgather(self.host)
+        self._pid = os.getpid()
+        atexit.register(self._at_exit)
+        self._watch = Watch(self.mpi.Dup(), self.hosts, seconds)
 
     @property
     def is_writer(self) -> bool:
@@ -107,19 +125,61 @@ class Communicator:
 
     def gather(self, value: Any) -> list[Any]:
         """Return the values of all ranks, in their order, in each of them; they are pickled."""
-        found: list[Any] = self._exchange("a gathering", self.mpi.allgather, value)
+        found: list[Any] = self._exchange(GATHERING, 0, self.mpi.allgather, value)
         return found
 
     def broadcast(self, value: Any, root: int = 0) -> Any:
         """Return the value of one rank, in each of them; it is pickled."""
-        return self._exchange("a broadcast", self.mpi.bcast, value, root)
+        return self._exchange(BROADCAST, 0, self.mpi.bcast, value, root)
+
+    def meet(self, seconds: float) -> bool:
+        """Return whether all ranks come here within some seconds; if not, it is of no more use.
+
+        A process that waits here does not spin, and its handlers of signals run.
+        """
+        if self._lost:
+            return False
+        began = perf_counter()
+        self._watch.state = State(began, ENDING, self._calls, 0)
+        try:
+            request = self.mpi.Ibarrier()
+            while not request.Test():
+                if perf_counter() > began + seconds:
+                    return False
+                sleep(0.005)
+        except Exception:  # a rank is lost
+            self._lost = True
+            return False
+        finally:
+            self._watch.state = State(perf_counter(), WORKING, self._calls, 0)
+        return True
 
     def close(self) -> None:
         """Free what belongs to it; all ranks call this, and use it no more."""
         if not self.closed:
-            self.closed = True
-            self._watch.stop()
+            self.abandon()
             self.mpi.Free()
+
+    def abandon(self) -> None:
+        """Use it no more, without the others: for one that has lost a rank."""
+        self.closed = True
+        atexit.unregister(self._at_exit)
+        self._watch.stop()
+
+    def _at_exit(self) -> None:
+        """Wait for the others before MPI ends, which cannot be interrupted; end them if this one failed."""
+        if os.getpid() != self._pid:
+            return
+        failed = getattr(sys, "last_value", None) is not None  # an exception that nobody caught
+        met = self.meet(PATIENCE if failed else inf)
+        if failed and not met:
+            sys.stderr.write(f"rank {self.rank} on {self.host} ended by this exception, and ends all\n")
+            end_all(self.mpi, 1)
+        self._watch.stop()
+        if not met:  # MPI waits for a lost rank as long as it is a member
+            with suppress(Exception):
+                self.mpi.Revoke()
+                self.mpi.Shrink()
 
     def _summed(self, arrays: Sequence[Array], *, refuses: bool) -> list[Array]:
         size = sum(array.size for array in arrays)
@@ -130,7 +190,7 @@ class Communicator:
             buffer[begin:end].reshape(array.shape)[...] = 0 if refuses else array
         code = (self._calls * 31 + size) % _CODES
         buffer[size:] = code, refuses
-        self._exchange("a sum", self.mpi.Allreduce, self._in_place, buffer)
+        self._exchange(SUM, size, self.mpi.Allreduce, self._in_place, buffer)
         if buffer[size] != code * self.size:
             raise OutOfStepError(_OUT_OF_STEP)
         if buffer[size + 1]:
@@ -149,8 +209,10 @@ class Communicator:
             buffer = self._buffers[size, dtype] = np.empty(size + 2, dtype)
         return buffer
 
-    def _exchange(self, name: str, method: Callable[..., Any], *arguments: Any) -> Any:
+    def _exchange(self, kind: int, size: int, method: Callable[..., Any], *arguments: Any) -> Any:
         """Call a collective method of MPI, under the time limit."""
+        if os.getpid() != self._pid:
+            raise ExchangeError("a process that was forked from a rank takes no part in its exchanges")
         if self._busy:
             raise ExchangeError(
                 "two threads exchange over one communicator at the same time; give each training its own, "
@@ -159,17 +221,18 @@ class Communicator:
         self._busy = True
         self._calls += 1
         began = perf_counter()
-        self._watch.begin(name)
+        self._watch.state = State(began, kind, self._calls, size)
         try:
             return method(*arguments)
         except Exception as error:
-            raise self._told(error, name) from error
+            raise self._told(error) from error
         finally:
-            self._watch.end()
+            ended = perf_counter()
+            self._watch.state = State(ended, WORKING, self._calls, 0)
             self._busy = False
-            self.waited += perf_counter() - began
+            self.waited += ended - began
 
-    def _told(self, error: Exception, name: str) -> Exception:
+    def _told(self, error: Exception) -> Exception:
         """Return the error of ours for one of MPI's."""
         from mpi4py import MPI
 
@@ -179,10 +242,11 @@ class Communicator:
         if kind in (MPI.ERR_PROC_FAILED, MPI.ERR_PROC_FAILED_PENDING, MPI.ERR_REVOKED):
             failed = self.mpi.Get_failed()
             ranks = sorted(MPI.Group.Translate_ranks(failed, None, self.mpi.group))
-            return RankLostError(f"{name}", ranks, [self.hosts[rank] for rank in ranks], self.step)
+            self._lost = True
+            return RankLostError(ranks, [self.hosts[rank] for rank in ranks], self.step)
         if kind == MPI.ERR_TRUNCATE:
             return OutOfStepError(_OUT_OF_STEP)
-        return ExchangeError(f"{name} between the processes failed: {error.Get_error_string()}")
+        return ExchangeError(f"an exchange between the processes failed: {error.Get_error_string()}")
 
 
 _OUT_OF_STEP: Final = (

@@ -19,8 +19,6 @@ class RankLostError(ExchangeError):
 
     Parameters
     ----------
-    exchange : str
-        The exchange that failed.
     ranks : sequence of int
         The lost ranks, as far as this process knows.
     hosts : sequence of str
@@ -29,16 +27,12 @@ class RankLostError(ExchangeError):
         The step of training that was under way, where that is known.
     """
 
-    def __init__(
-        self, exchange: str, ranks: Sequence[int] = (), hosts: Sequence[str] = (), step: int | None = None
-    ) -> None:
-        self.exchange, self.ranks, self.hosts, self.step = exchange, tuple(ranks), tuple(hosts), step
+    def __init__(self, ranks: Sequence[int] = (), hosts: Sequence[str] = (), step: int | None = None) -> None:
+        self.ranks, self.hosts, self.step = tuple(ranks), tuple(hosts), step
         pairs = zip(self.ranks, self.hosts, strict=True)
         who = ", ".join(f"rank {rank} on {host}" for rank, host in pairs) or "another process"
         when = "" if step is None else f" in step {step:,}"
-        super().__init__(
-            f"{who} was lost{when}, in {exchange}; go on from the last checkpoint with --resume"
-        )
+        super().__init__(f"{who} was lost{when}; go on from the last checkpoint with --resume")
 
 
 class OutOfStepError(ExchangeError):

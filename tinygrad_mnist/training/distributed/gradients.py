@@ -1,8 +1,12 @@
-"""The sum of the gradients of all ranks, with the loss, in one exchange a step."""
+"""The sum of the gradients of all ranks, with the loss, in one exchange a step.
+
+The loss of a rank is the mean over its rows. Its gradients are weighted by its share of all rows after the
+backward pass, not before: what is exchanged on the way, as by batch norm, is weighted by the rows already.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +22,7 @@ Array = NDArray[Any]
 
 
 class GradientSum:
-    """A function that sums a loss, and the gradients of some parameters, over all ranks.
+    """The gradients of some parameters, and how they are summed over all ranks.
 
     A parameter that has a gradient in some ranks alone gets their sum in all of them. In a compiled step that
     is an error, as a program has gradients for the same parameters at each call.
@@ -39,7 +43,20 @@ class GradientSum:
         self.parameters = [parameter for _, parameter in unique.values()]
         self.exchange, self.ranks = exchange, ranks
 
-    def __call__(self, loss: Tensor) -> Tensor:
+    def add(self, loss: Tensor, share: float) -> None:
+        """Compute the gradients of a loss, and add them to those that are there, weighted by a share."""
+        before = [parameter.grad for parameter in self.parameters]
+        for parameter in self.parameters:
+            parameter.grad = None
+        loss.backward()
+        for parameter, held in zip(self.parameters, before, strict=True):
+            if parameter.grad is None:
+                parameter.grad = held
+            else:
+                weighted = parameter.grad.detach() * share
+                parameter.grad = weighted if held is None else held.detach() + weighted
+
+    def sum(self, loss: Tensor) -> Tensor:
         """Return the sum of the losses of all ranks, and let the parameters have the sums of gradients."""
         gradients = [parameter.grad for parameter in self.parameters]
         has = [gradient is not None for gradient in gradients]
@@ -47,7 +64,7 @@ class GradientSum:
         exchange = _Exchange(self, has)
         found = call_outside(exchange, *given)
         total, *sums = found if len(given) > 1 else (found,)
-        filled = iter(sums)
+        filled: Iterator[Tensor] = iter(sums)
         for parameter, is_here in zip(self.parameters, has, strict=True):
             if is_here:
                 parameter.grad = next(filled)
@@ -88,7 +105,7 @@ class _Exchange:
         self.owner.exchange.refuse(self._filled(arrays))
 
     def _filled(self, arrays: Sequence[Array]) -> list[Array]:
-        """Return what is exchanged: the same arrays in each rank, with zeros for a gradient that is missing."""
+        """Return what is exchanged, as many numbers in each rank: zeros for a gradient that is missing."""
         loss, *gradients = arrays
         here = iter(gradients)
         return [

@@ -135,12 +135,12 @@ class CallbackList:
                 )
                 raise TrainingError(f"callbacks holds {what}")
         self.callbacks = list(callbacks)
+        told = [callback for callback in callbacks if is_writer or callback.on_every_rank]
         self.methods: dict[str, list[Callable[..., Any]]] = {
             event: [
                 getattr(callback, event)
-                for callback in callbacks
-                if (callback.on_every_rank or is_writer)
-                and (getattr(type(callback), event) is not getattr(Callback, event) or event in vars(callback))
+                for callback in told
+                if getattr(type(callback), event) is not getattr(Callback, event) or event in vars(callback)
             ]
             for event in EVENTS
         }

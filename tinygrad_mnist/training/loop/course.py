@@ -24,9 +24,12 @@ from tinygrad_mnist.engine.shards import sharded
 from tinygrad_mnist.numbers import count_text
 from tinygrad_mnist.optim import LRScheduler, Optimizer
 from tinygrad_mnist.training.checkpoints.resumption import DONE, EVALUATED, STEPPED, frozen, restore, state_of
+from tinygrad_mnist.training.distributed.abort import ending_all
+from tinygrad_mnist.training.distributed.agreement import agreed
 from tinygrad_mnist.training.distributed.communicator import Communicator, as_communicator
 from tinygrad_mnist.training.distributed.gradients import GradientSum
 from tinygrad_mnist.training.distributed.sharing import portions, shard_of, share_of
+from tinygrad_mnist.training.distributed.together import agree, begin, require_same_state, whole_batch
 from tinygrad_mnist.training.errors import DivergedError, TrainingError
 from tinygrad_mnist.training.lints.lints import Lints
 from tinygrad_mnist.training.loop.average import WeightAverage
@@ -85,6 +88,10 @@ class Fit:
         Whether the steps were compiled, and why.
     forward : callable
         The model; compiled, if the steps were and there was much to evaluate.
+    communicator : Communicator or None
+        The processes that trained, those that were there at the end.
+    waiting_share : float
+        The share of the time that this one spent on exchanges with the others, evaluations included.
     """
 
     plan: Plan | None
@@ -96,6 +103,8 @@ class Fit:
     stopped: bool
     decision: JitDecision
     forward: Forward
+    communicator: Communicator | None = None
+    waiting_share: float = 0.0
 
     @property
     def images(self) -> int:
@@ -203,6 +212,7 @@ class Training:
         self.step = self.samples = 0
         self.seconds = 0.0
         self.batch: tuple[Any, Any] | None = None
+        self._portion: Portion | None = None
         self.is_whole, self.interrupted, self.stopped = True, False, False
         self._asked_to_stop = False
         self.jit, self.loss_function = jit, loss
@@ -316,13 +326,17 @@ class Training:
 
     def run(self) -> Fit:
         """Train to the end, and leave the model in the best state."""
+        began, waited = perf_counter(), self._waited()
         with (
+            ending_all(self.communicator),
             deferred() as self._interrupts,
             threads_for(self.batch_size * self.costs.largest) as notice,
             # NumPy's warnings would come once and name no step: what overflows shows in the loss, which is
             # checked in each step
             np.errstate(over="ignore", invalid="ignore", divide="ignore"),
         ):
+            if self.communicator is not None:
+                begin(self, self.communicator)
             if self.complete:
                 done = count_text(self.step, "step")
                 self.notify(f"this training is finished, after {done}; for more, name more epochs")
@@ -330,7 +344,8 @@ class Training:
                 self._keep_average()
             else:
                 self._run(notice)
-            self.interrupted |= self._interrupts.pending is not None
+            pending = self._interrupts.pending is not None
+            self.interrupted |= pending if self.communicator is None else self.communicator.any(pending)
         if self.best_state is not None:
             self.model.load_state_dict(self.best_state)
         self.model.eval()
@@ -344,7 +359,12 @@ class Training:
             stopped=self.stopped,
             decision=self.decision,
             forward=self.forward,
+            communicator=self.communicator,
+            waiting_share=(self._waited() - waited) / (perf_counter() - began),
         )
+
+    def _waited(self) -> float:
+        return 0.0 if self.communicator is None else self.communicator.waited
 
     def _run(self, notice: str | None) -> None:
         """Train to the end, or until an interrupt ends it."""
@@ -362,7 +382,8 @@ class Training:
         self._began = perf_counter()
         if not self.model.training:  # modules of a model in training mode may stay in evaluation mode
             self.model.train()
-        self._tell("on_train_begin")
+        with agreed(self.communicator):  # as where one cannot write
+            self._tell("on_train_begin")
         if notice:
             self.notify(notice)
         self._compile(self.decision)
@@ -375,8 +396,7 @@ class Training:
         if self.batch_number == 0:
             self._tell("on_epoch_begin")
         self._began = perf_counter()
-        drawn = self.drawn or self.opened(0)
-        self.drawn = None
+        drawn = self._left() or self.opened(0)
         while True:
             self.is_whole = False
             self._step(drawn)
@@ -387,7 +407,13 @@ class Training:
             self._at_boundary()
             if self.finished or self.batch_number == 0:
                 return
+            drawn = self._left() or drawn  # another one, with the state of another process
             self._began = perf_counter()
+
+    def _left(self) -> Iterator[tuple[Any, Any]] | None:
+        """Return what is left of a pass that is gone on with, once."""
+        drawn, self.drawn = self.drawn, None
+        return drawn
 
     def _at_boundary(self) -> None:
         """Do what comes between two steps, or what of it was not done before an interruption."""
@@ -400,24 +426,16 @@ class Training:
             if self.batch_number == 0:
                 self._tell("on_epoch_end")
         if self.communicator is not None:
-            self._agree(self.communicator)
+            self.stopped |= agree(self.communicator, stop=self._asked_to_stop, interrupts=self._interrupts)
         elif self._interrupts is not None:
             self._interrupts.take()
-
-    def _agree(self, communicator: Communicator) -> None:
-        """Let all processes know which of them was interrupted or told to stop."""
-        interrupts = self._interrupts
-        flags = [self._asked_to_stop, interrupts is not None and interrupts.pending is not None]
-        stops, interrupted = communicator.sum([np.array(flags, np.float32)])[0]
-        self.stopped |= bool(stops)
-        if interrupted and interrupts is not None:
-            interrupts.join()
-            interrupts.take()
 
     def _end_by(self, interrupt: KeyboardInterrupt) -> None:
         """End training by the first interrupt; raise it if nothing was learned, and any later one."""
         assert self._interrupts is not None
-        if not self.history.losses or self._interrupts.pending not in (None, interrupt):
+        # of several processes, one that was interrupted by itself is not where the others are
+        expected = (interrupt,) if self.communicator is not None else (None, interrupt)
+        if not self.history.losses or self._interrupts.pending not in expected:
             raise interrupt
         self._interrupts.pending = interrupt
         self.interrupted = True
@@ -503,13 +521,14 @@ class Training:
     def _shared(self, drawn: Iterator[Any], communicator: Communicator) -> tuple[float, float | None]:
         """Do one step together with the other processes; return the loss of all rows, and the norm."""
         count = min(self.accumulate, self.batches - self.batch_number)
+        communicator.step = self.step + 1
         batches: list[Portion] = [self._next(drawn) for _ in range(count)]
         samples = sum(batch.total for batch in batches)
         self.samples += samples
         total, found, norm = 0.0, None, None
         for number, batch in enumerate(batches):
             inputs, share = pair_of(batch), share_of(batch, samples, communicator)
-            self.batch = inputs
+            self.batch, self._portion = inputs, batch
             with sharded(shard_of(batch, communicator)):
                 if count == 1:
                     found, norm = self._call("whole", *inputs, share)
@@ -555,7 +574,12 @@ class Training:
         advice = f"take a lower learning rate (it was {rate}) or clip the gradients to a smaller norm"
         if self.step == 1 and not math.isfinite(self.loss):
             advice = "no step was taken before, so look at the data, the first weights and the loss"
+        communicator = self.communicator
+        if communicator is not None and self._portion is not None:
+            self.batch = whole_batch(self._portion, communicator)  # the cause may lie in the rows of another
         reasons = list(filter(None, [method(self) for method in self.callbacks.methods["on_diverge"]]))
+        if communicator is not None:
+            reasons = communicator.broadcast(reasons)
         return DivergedError("; ".join([f"{finding}: training has diverged", *(reasons or [advice])]))
 
     # ---- compiling and evaluating --------------------------------------------------------------------------
@@ -595,6 +619,8 @@ class Training:
     def _evaluate(self) -> None:
         evaluate = self._evaluate_model
         assert evaluate is not None
+        if self.communicator is not None:
+            require_same_state(self, self.communicator)
         with self.averaged():
             measured = self._measured(evaluate)
             if not math.isfinite(measured.loss):
@@ -610,6 +636,8 @@ class Training:
                 validation_accuracy=measured.accuracy,
                 metrics=measured.metrics,
             )
+            if self.communicator is not None:  # clocks differ, and metrics of the user's may
+                record = self.communicator.broadcast(record)
             self.history.records.append(record)
             best = record.better_than(self.best)
             if best:

@@ -49,10 +49,10 @@ class Interrupts:
         elif not (self.is_hangup and _is_hangup(interrupt)):
             raise interrupt
 
-    def join(self) -> None:
-        """Let an interrupt wait here that came in another process."""
+    def join(self, arguments: tuple[Any, ...]) -> None:
+        """Let an interrupt wait here that came in another process, unless one came here too."""
         if self.pending is None:
-            self.pending, self._is_others = KeyboardInterrupt(), True
+            self.pending, self._is_others = KeyboardInterrupt(*arguments), True
 
     @property
     def is_hangup(self) -> bool:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from tinygrad_mnist import nn
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.optim import Optimizer, clip_grad_norm_
+from tinygrad_mnist.training.distributed.gradients import GradientSum
 from tinygrad_mnist.training.errors import TrainingError
 
 Loss = Callable[[Any, Any], Any]
@@ -35,16 +36,15 @@ def step_functions(
     loss_of: Loss,
     optimizer: Optimizer,
     clip_norm: float | None,
-    summed: Callable[[Tensor], Tensor] | None = None,
+    gradients: GradientSum | None = None,
 ) -> StepFunctions:
     """Return the functions that change the parameters of a model.
 
     ``whole`` and ``last`` return the loss and the norm of the gradients, the others the loss.
 
-    Where several processes share a batch, ``summed`` sums the gradients over all of them, and a loss. Then
-    ``whole`` is given the share of the samples, too, and ``last`` the weighted losses of the batches before;
-    both return the loss of the whole step. A loss is weighted before the backward pass: what is exchanged on
-    the way, as by batch norm, are sums for the loss of all rows.
+    Where several processes share a batch, ``gradients`` sums them over all processes, and the loss. Then
+    ``whole`` is given the share of the samples that the rows of this process are, too, and ``last`` the sum
+    of the weighted losses of the batches before; both return the loss of the whole step.
     """
 
     def loss_on(x: Tensor, y: Tensor) -> Tensor:
@@ -78,19 +78,28 @@ def step_functions(
     def last(x: Tensor, y: Tensor, share: float) -> Stepped:
         return further(x, y, share), update()
 
-    if summed is None:
+    if gradients is None:
         return StepFunctions(whole, first, further, last)
+    several = gradients
+
+    def shared_further(x: Tensor, y: Tensor, share: float) -> Tensor:
+        loss = loss_on(x, y)
+        several.add(loss, share)
+        return loss
+
+    def shared_first(x: Tensor, y: Tensor, share: float) -> Tensor:
+        optimizer.zero_grad()
+        return shared_further(x, y, share)
 
     def shared_whole(x: Tensor, y: Tensor, share: float) -> Stepped:
         optimizer.zero_grad()
         return shared_last(x, y, share, 0.0)
 
     def shared_last(x: Tensor, y: Tensor, share: float, before: float) -> Stepped:
-        weighted = loss_on(x, y) * share
-        weighted.backward()
-        return summed(weighted + before), update()
+        loss = shared_further(x, y, share)
+        return several.sum(loss.detach() * share + before), update()
 
-    return StepFunctions(shared_whole, first, further, shared_last)
+    return StepFunctions(shared_whole, shared_first, shared_further, shared_last)
 
 
 def _constant_text(model: nn.Module) -> str:
