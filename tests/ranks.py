@@ -26,6 +26,7 @@ class ThreadCommunicator:
 
     def __init__(self, rank: int, size: int, table: list[Any], barrier: threading.Barrier) -> None:
         self.rank, self.size, self.host, self.waited = rank, size, "here", 0.0
+        self.hosts, self.step = ["here"] * size, None
         self._table, self._barrier = table, barrier
 
     @property
@@ -51,6 +52,17 @@ class ThreadCommunicator:
 
     def refuse(self, arrays: Sequence[Any]) -> None:
         self.gather(("refuse", []))
+
+    def meet(self, seconds: float) -> bool:
+        """Return True if all ranks come here; else raise the error that this one came with."""
+        own = sys.exception()
+        try:
+            self._barrier.wait(seconds)
+        except threading.BrokenBarrierError:
+            if own is None:
+                raise
+            raise own from None
+        return True
 
     def _sums(self, everybody: list[Any]) -> list[Any]:
         if any(kind == "refuse" for kind, _ in everybody):

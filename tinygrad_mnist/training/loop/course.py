@@ -29,6 +29,7 @@ from tinygrad_mnist.training.distributed.agreement import agreed
 from tinygrad_mnist.training.distributed.communicator import Communicator, as_communicator
 from tinygrad_mnist.training.distributed.gradients import GradientSum
 from tinygrad_mnist.training.distributed.sharing import portions, shard_of, share_of
+from tinygrad_mnist.training.distributed.slowness import StepTimes
 from tinygrad_mnist.training.distributed.together import agree, begin, require_same_state, whole_batch
 from tinygrad_mnist.training.errors import DivergedError, TrainingError
 from tinygrad_mnist.training.lints.lints import Lints
@@ -337,6 +338,7 @@ class Training:
         ):
             if self.communicator is not None:
                 begin(self, self.communicator)
+                self._times = StepTimes(self.communicator)
             if self.complete:
                 done = count_text(self.step, "step")
                 self.notify(f"this training is finished, after {done}; for more, name more epochs")
@@ -418,6 +420,10 @@ class Training:
     def _at_boundary(self) -> None:
         """Do what comes between two steps, or what of it was not done before an interruption."""
         if self.phase == STEPPED:
+            if self.communicator is not None and (
+                self.step in self.evaluation_steps or not self.batch_number
+            ):
+                self._compare(self.communicator)
             if self.step in self.evaluation_steps:
                 self._evaluate()
             self.phase = EVALUATED
@@ -429,6 +435,12 @@ class Training:
             self.stopped |= agree(self.communicator, stop=self._asked_to_stop, interrupts=self._interrupts)
         elif self._interrupts is not None:
             self._interrupts.take()
+
+    def _compare(self, communicator: Communicator) -> None:
+        """Let all processes have the same weights, if one has others, and tell which of them are slow."""
+        require_same_state(self, communicator)
+        for sentence in self._times.report():
+            self.warn(sentence)
 
     def _end_by(self, interrupt: KeyboardInterrupt) -> None:
         """End training by the first interrupt; raise it if nothing was learned, and any later one."""
@@ -520,6 +532,7 @@ class Training:
 
     def _shared(self, drawn: Iterator[Any], communicator: Communicator) -> tuple[float, float | None]:
         """Do one step together with the other processes; return the loss of all rows, and the norm."""
+        self._times.begin()
         count = min(self.accumulate, self.batches - self.batch_number)
         communicator.step = self.step + 1
         batches: list[Portion] = [self._next(drawn) for _ in range(count)]
@@ -538,6 +551,7 @@ class Training:
                     value = self._call("further" if number else "first", *inputs, share)
                     total += share * float(value)
         assert found is not None
+        self._times.end()
         return float(found), norm
 
     def _end_pass(self, drawn: Iterator[tuple[Any, Any]]) -> None:
@@ -619,8 +633,6 @@ class Training:
     def _evaluate(self) -> None:
         evaluate = self._evaluate_model
         assert evaluate is not None
-        if self.communicator is not None:
-            require_same_state(self, self.communicator)
         with self.averaged():
             measured = self._measured(evaluate)
             if not math.isfinite(measured.loss):
