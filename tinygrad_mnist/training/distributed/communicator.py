@@ -98,9 +98,10 @@ class Communicator:
         """True in the one process that writes files."""
         return self.rank == 0
 
-    def sum(self, arrays: Sequence[Array]) -> list[Array]:
+    def sum(self, arrays: Sequence[Array], *, lent: bool = False) -> list[Array]:
         """Return the sum of each array over all ranks: new arrays, of the same bits in each rank.
 
+        Those that are ``lent`` hold until the next exchange: they lie in the buffer that was exchanged.
         Arrays of integers and truth values are summed exactly, those of float16 in float32.
 
         Raises
@@ -112,7 +113,7 @@ class Communicator:
         RankLostError
             If a rank is lost.
         """
-        return self._summed(arrays, refuses=False)
+        return self._summed(arrays, refuses=False, lent=lent)
 
     def refuse(self, arrays: Sequence[Array]) -> None:
         """Take part in a sum without values, so that it raises `Refused` everywhere."""
@@ -181,7 +182,7 @@ class Communicator:
                 self.mpi.Revoke()
                 self.mpi.Shrink()
 
-    def _summed(self, arrays: Sequence[Array], *, refuses: bool) -> list[Array]:
+    def _summed(self, arrays: Sequence[Array], *, refuses: bool, lent: bool = False) -> list[Array]:
         size = sum(array.size for array in arrays)
         buffer = self._buffer(size, _dtype_of(arrays))
         end = 0
@@ -198,7 +199,7 @@ class Communicator:
         found, end = [], 0
         for array in arrays:
             begin, end = end, end + array.size
-            found.append(buffer[begin:end].reshape(array.shape).astype(array.dtype))
+            found.append(buffer[begin:end].reshape(array.shape).astype(array.dtype, copy=not lent))
         return found
 
     def _buffer(self, size: int, dtype: np.dtype[Any]) -> Array:

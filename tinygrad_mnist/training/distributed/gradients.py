@@ -88,7 +88,8 @@ class _Exchange:
 
     def __call__(self, *arrays: Array) -> Any:
         """Return the sums of all arrays."""
-        total, flags, *sums = self.owner.exchange.sum(self._filled(arrays))
+        # a program copies them to where it goes on with them
+        total, flags, *sums = self.owner.exchange.sum(self._filled(arrays), lent=self.is_compiled)
         has, parameters = self.has, self.owner.parameters
         if self.is_compiled:
             self._require_same(flags)
