@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from tinygrad_mnist.compiler import lowering
-from tinygrad_mnist.compiler.agreement import BY_ELEMENT
 from tinygrad_mnist.compiler.symbols import as_symbol
 from tinygrad_mnist.engine.observe import tracer
 from tinygrad_mnist.engine.tensor import Tensor, _wrapped
@@ -25,10 +24,9 @@ def call_outside(function: Callable[..., Any], *values: Any) -> Any:
     ----------
     function : callable
         It takes arrays, which it may keep, and returns as many of the same shapes and dtypes; one for one.
-        One that has a method ``refuse`` is an exchange with other processes, element by element. It keeps
-        none of its arrays, whose axes may come in another order, the same in all processes. If a condition of
-        the program does not hold in a process, that calls ``refuse(*arrays)`` there, and ``function`` raises
-        `Refused` in the others. Then all of them run the call as it is.
+        One that has a method ``refuse`` is an exchange with other processes, and keeps none of its arrays. If
+        a condition of the program does not hold in a process, that calls ``refuse(*arrays)`` there, and
+        ``function`` raises `Refused` in the others. Then all of them run the call as it is.
     *values : Tensor or ndarray
         What it is given. No gradient goes through it.
 
@@ -76,7 +74,7 @@ def call_outside(function: Callable[..., Any], *values: Any) -> Any:
     if refuse is None:
         made = lowering.outside(tracing, name, run, symbols, {})
     else:
-        made = lowering.outside(tracing, name, run, symbols, {BY_ELEMENT: True}, partial(refuse, *likes))
+        made = lowering.outside(tracing, name, run, symbols, {}, partial(refuse, *likes))
     tensors = tuple(map(_wrapped, made))
     for tensor in tensors:
         tracing.note_tensor(tensor)
