@@ -85,7 +85,7 @@ class Communicator:
         self.waited = 0.0
         self.step: int | None = None
         self._calls = 0
-        self._buffers: dict[tuple[int, Any], Array] = {}
+        self._buffers: dict[Any, tuple[Array, list[Array]]] = {}  # by the shapes and dtypes of what is summed
         self.closed = self._busy = self._lost = False
         self._in_place = MPI.IN_PLACE
         self.hosts: list[str] = self.mpi.allgather(self.host)
@@ -183,32 +183,24 @@ class Communicator:
                 self.mpi.Shrink()
 
     def _summed(self, arrays: Sequence[Array], *, refuses: bool, lent: bool = False) -> list[Array]:
-        size = sum(array.size for array in arrays)
-        buffer = self._buffer(size, _dtype_of(arrays))
-        end = 0
-        for array in arrays:
-            begin, end = end, end + array.size
-            buffer[begin:end].reshape(array.shape)[...] = 0 if refuses else array
+        key = tuple([(array.shape, array.dtype) for array in arrays])
+        known = self._buffers.get(key)
+        if known is None:
+            if len(self._buffers) >= _BUFFERS:
+                self._buffers.clear()
+            known = self._buffers[key] = _laid_out(arrays)
+        buffer, views = known
+        size = len(buffer) - 2
+        for view, array in zip(views, arrays, strict=True):
+            view[...] = 0 if refuses else array
         code = (self._calls * 31 + size) % _CODES
-        buffer[size:] = code, refuses
+        buffer[size], buffer[size + 1] = code, refuses
         self._exchange(SUM, size, self.mpi.Allreduce, self._in_place, buffer)
         if buffer[size] != code * self.size:
             raise OutOfStepError(_OUT_OF_STEP)
         if buffer[size + 1]:
             raise Refused
-        found, end = [], 0
-        for array in arrays:
-            begin, end = end, end + array.size
-            found.append(buffer[begin:end].reshape(array.shape).astype(array.dtype, copy=not lent))
-        return found
-
-    def _buffer(self, size: int, dtype: np.dtype[Any]) -> Array:
-        buffer = self._buffers.get((size, dtype))
-        if buffer is None:
-            if len(self._buffers) >= _BUFFERS:
-                self._buffers.clear()
-            buffer = self._buffers[size, dtype] = np.empty(size + 2, dtype)
-        return buffer
+        return [view.astype(array.dtype, copy=not lent) for view, array in zip(views, arrays, strict=True)]
 
     def _exchange(self, kind: int, size: int, method: Callable[..., Any], *arguments: Any) -> Any:
         """Call a collective method of MPI, under the time limit."""
@@ -254,6 +246,14 @@ _OUT_OF_STEP: Final = (
     "the processes are out of step: one of them made another exchange than the others; a model or a callback "
     "that does other things in one process than in another is the usual cause"
 )
+
+
+def _laid_out(arrays: Sequence[Array]) -> tuple[Array, list[Array]]:
+    """Return a buffer for arrays one after the other, with two numbers behind them, and their places in it."""
+    ends = np.cumsum([0, *(array.size for array in arrays)])
+    buffer = np.empty(ends[-1] + 2, _dtype_of(arrays))
+    places = zip(ends, ends[1:], arrays, strict=False)
+    return buffer, [buffer[begin:end].reshape(array.shape) for begin, end, array in places]
 
 
 def _dtype_of(arrays: Sequence[Array]) -> np.dtype[Any]:

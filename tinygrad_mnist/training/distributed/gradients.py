@@ -104,6 +104,8 @@ class _Exchange:
         has, owner = self.has, self.owner
         if self.is_compiled:
             self._require_same(flags)
+            if all(has):
+                return (total, *sums) if sums else total
         self.others = [
             (parameter, order, one)
             for parameter, order, one, flag, is_here in zip(
@@ -136,6 +138,10 @@ class _Exchange:
         ]
 
     def _require_same(self, flags: Array) -> None:
+        if not {0.0, float(self.owner.ranks)}.issuperset(found := flags.tolist()):
+            self._raise_other(found)
+
+    def _raise_other(self, flags: Sequence[float]) -> None:
         for name, flag in zip(self.owner.names, flags, strict=True):
             if flag not in (0, self.owner.ranks):
                 raise TrainingError(
