@@ -378,14 +378,15 @@ class Executable:
 
     def _run_all(self) -> None:
         """Run all parts, as far as the conditions hold, and other processes take part."""
-        for part in self._parts:
-            if not isinstance(part, Instruction):
-                if not part():
+        with np.errstate(all="ignore") if len(self._parts) > 1 else nullcontext():
+            for part in self._parts:
+                if not isinstance(part, Instruction):
+                    if not part():
+                        return
+                elif not part.effect:
+                    self._run(part)
+                elif not self._run_outside(part):
                     return
-            elif not part.effect:
-                self._run(part)
-            elif not self._run_outside(part):
-                return
 
     def _run_shared(self, threads: pool.Pool) -> None:
         """Run all parts with the threads of a pool, and BLAS on the thread that calls it."""
@@ -424,8 +425,7 @@ class Executable:
         arguments = [find() for find in inputs]
         if instruction.effect and instruction.refuse is None:  # it may keep what it is given
             arguments = [argument.copy() for argument in arguments]
-        with np.errstate(all="ignore"):
-            results = instruction.run(*arguments)
+        results = instruction.run(*arguments)
         if len(outputs) == 1:
             results = (results,)
         for find, result in zip(outputs, results, strict=True):
@@ -503,7 +503,8 @@ class Executable:
     def _run_alone(self, instruction: Instruction) -> None:
         """Run an instruction by NumPy, unless it needs other processes."""
         if instruction.refuse is None:
-            self._run(instruction)
+            with np.errstate(all="ignore"):
+                self._run(instruction)
 
     def _report(self, piece: Piece, *, commit: bool) -> Report:
         def size(values: Any) -> int:
