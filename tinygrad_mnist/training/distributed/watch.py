@@ -107,6 +107,9 @@ class Watch:
         self._stopped.set()
         if self._thread.is_alive():
             self._thread.join()
+        for messages in self._messages:
+            messages.cancel()
+        self._messages = []
 
     def _watch(self) -> None:
         liveness = self._liveness
@@ -129,7 +132,7 @@ class Watch:
 
 
 class _Messages:
-    """What this process and another one tell each other; no call waits.
+    """The messages between this process and another one; no call waits.
 
     Parameters
     ----------
@@ -166,6 +169,20 @@ class _Messages:
             if self._sending is None or self._sending.Test():
                 self._sent[:] = 1000 * (now - state.since), *state[1:]
                 self._sending = self._comm.Isend(self._sent, dest=self.peer)
+
+    def cancel(self) -> None:
+        """Receive nothing any more; buffers that MPI may still use are kept to the end."""
+        with suppress(Exception):
+            if self._receiving is not None:
+                self._receiving.Cancel()
+        for request, buffer in (self._receiving, self._received), (self._sending, self._sent):
+            with suppress(Exception):
+                if request is None or request.Test():
+                    continue
+            _kept.append((request, buffer))
+
+
+_kept: Final[list[Any]] = []
 
 
 def say(text: str) -> None:
