@@ -369,7 +369,7 @@ _OUT_OF_STEP: Final = (
 
 
 class _Layout(NamedTuple):
-    """The places of arrays in the buffer that is exchanged, one after the other, with two numbers behind them.
+    """The places of arrays in the buffer that is exchanged, one after the other; two numbers are behind them.
 
     Parameters
     ----------

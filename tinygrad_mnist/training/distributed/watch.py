@@ -6,8 +6,8 @@ its own looks at the clock.
 
 from __future__ import annotations
 
+import faulthandler
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -210,8 +210,8 @@ def _kill_launcher_later(seconds: float) -> None:
 
 def end_all(comm: Any, status: int) -> None:
     """End all processes, and in any case this one: MPI may not reach the others any more."""
-    if hasattr(signal, "setitimer"):
-        signal.setitimer(signal.ITIMER_REAL, ABORT_SECONDS)  # its signal ends a process that hangs in C
-    with suppress(Exception):
+    with suppress(Exception), open(os.devnull, "w") as nowhere:
+        # a thread in C, which no call that hangs can stop
+        faulthandler.dump_traceback_later(ABORT_SECONDS, exit=True, file=nowhere)
         comm.Abort(status)
     os._exit(status)
