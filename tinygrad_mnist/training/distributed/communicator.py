@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import os
 import pickle
+import signal
 import socket
 import sys
 import zlib
@@ -80,14 +81,16 @@ class Communicator:
     def __init__(self, comm: Any, *, time_limit: float | None = None) -> None:
         from mpi4py import MPI
 
-        seconds = seconds_of(time_limit)
+        self._seconds = seconds_of(time_limit)
         self.host = socket.gethostname()
         self.hosts: list[str] = []
+        self.members: list[int] = []
         self.step: int | None = None
         self.waited = 0.0
         self.closed = self._busy = self._lost = False
         self._calls = 0
         self._in_place = MPI.IN_PLACE
+        self.lost: list[str] = []
         self._pid = os.getpid()
         self.mpi = comm
         try:
@@ -96,8 +99,7 @@ class Communicator:
             self.rank, self.size = int(self.mpi.rank), int(self.mpi.size)
             self.hosts = self.mpi.allgather(self.host)
             self.members = list(range(self.size))
-            self.lost: list[str] = []
-            self._watch = Watch(self.mpi.Dup(), self.hosts, seconds)
+            self._watch = Watch(self.mpi.Dup(), self.hosts, self._seconds)
         except MPI.Exception as error:
             raise self._told(error) from error
         atexit.register(self._at_exit)
@@ -194,6 +196,10 @@ class Communicator:
             with suppress(Exception):
                 self.mpi.Revoke()
                 self.mpi.Shrink()
+        if (self.lost or not met) and hasattr(signal, "setitimer"):
+            # where a rank was lost, the end of MPI hangs now and then: this signal ends the process then
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.setitimer(signal.ITIMER_REAL, _END_SECONDS)
 
     def _summed(self, arrays: Sequence[Array], *, refuses: bool) -> list[Array]:
         dtype = _dtype_of(arrays)
@@ -245,13 +251,13 @@ class Communicator:
 
         kind = error.Get_error_class() if isinstance(error, MPI.Exception) else None
         if kind in (MPI.ERR_PROC_FAILED, MPI.ERR_PROC_FAILED_PENDING, MPI.ERR_REVOKED) or self._has_lost():
-            self.mpi.Revoke()  # so that nobody waits in an exchange in which this process takes no part
-            failed = self.mpi.Get_failed()
-            ranks = sorted(MPI.Group.Translate_ranks(failed, None, self.mpi.group))
             self._lost = True
-            return RankLostError(
-                [self.members[rank] for rank in ranks], [self.hosts[rank] for rank in ranks], self.step
-            )
+            failed = sorted(MPI.Group.Translate_ranks(self.mpi.Get_failed(), None, self.mpi.group))
+            if not self.members:  # it has not begun
+                return RankLostError(failed, ["an unknown host"] * len(failed))
+            self.mpi.Revoke()  # so that nobody waits in an exchange in which this process takes no part
+            ranks, hosts = [self.members[rank] for rank in failed], [self.hosts[rank] for rank in failed]
+            return RankLostError(ranks, hosts, self.step)
         if kind == MPI.ERR_TRUNCATE:
             return OutOfStepError(_OUT_OF_STEP)
         if isinstance(error, MPI.Exception):
@@ -320,8 +326,8 @@ class Communicator:
         self._calls, self._lost = 0, False
         self._watch.stop()
         try:
-            self._watch = Watch(self.mpi.Dup(), self.hosts, self._watch.seconds)
-        except Exception:  # one more is lost, which the next exchange tells all
+            self._watch = Watch(self.mpi.Dup(), self.hosts, self._seconds)
+        except MPI.Exception:  # one more is lost, which the next exchange tells all
             self.mpi.Revoke()
         self.waited += perf_counter() - began
         return lost
@@ -343,6 +349,9 @@ def is_fault_tolerant() -> bool:
     """Return whether MPI goes on where a rank is lost: whether it was started with ``--with-ft ulfm``."""
     return os.environ.get("OMPI_MCA_mpi_ft_enable", "0") not in ("", "0", "false")
 
+
+_END_SECONDS: Final = 3.0
+"""Seconds that the end of MPI may take where a rank was lost; it takes some milliseconds."""
 
 _KNOWN_AFTER: Final = 2.0
 """Seconds after which a process knows of a rank that is lost."""
