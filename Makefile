@@ -39,6 +39,9 @@ endif
 ONE_THREAD := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 MKL_NUM_THREADS=1 VECLIB_MAXIMUM_THREADS=1
 # What tests compile is kept here, and not among the user's files.
 CACHE := TINYGRAD_MNIST_CACHE="$(CURDIR)/$(VENV)/compiled"
+# So is Python's bytecode, also where the environment says to write none: without it every worker of the tests compiles all
+# of them again, 14 s each, and every process that a test starts the package.
+BYTECODE := PYTHONDONTWRITEBYTECODE= PYTHONPYCACHEPREFIX="$(CURDIR)/$(VENV)/bytecode"
 
 .PHONY: help
 help: ## list the targets
@@ -50,11 +53,11 @@ train: $(TRAIN) ## train a digit recogniser (ARGS="--recipe digits", "--help", .
 
 .PHONY: test
 test: $(READY) ## run the tests and the doctests, without the slow ones, on all cores (ARGS="-k tape")
-	@$(ONE_THREAD) $(CACHE) $(PY) -m pytest -n auto -m "not slow" $(ARGS)
+	@$(ONE_THREAD) $(CACHE) $(BYTECODE) $(PY) -m pytest -n auto -m "not slow" $(ARGS)
 
 .PHONY: test-all
 test-all: $(READY) ## run all of them, as CI does
-	@$(ONE_THREAD) $(CACHE) $(PY) -m pytest -n auto $(ARGS)
+	@$(ONE_THREAD) $(CACHE) $(BYTECODE) $(PY) -m pytest -n auto $(ARGS)
 
 .PHONY: lint
 lint: $(READY) ## ruff's rules over everything

@@ -12,6 +12,9 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+# They hold no tests, and cannot be imported without Playwright: `--doctest-modules` would fail on them.
+collect_ignore = ["browser.py", "serve/visitor.py"]
+
 TYPE_CODES = {"u1": 0x08, "i1": 0x09, "i2": 0x0B, "i4": 0x0C, "f4": 0x0D, "f8": 0x0E}
 
 

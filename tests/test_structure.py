@@ -123,7 +123,22 @@ def parsed(source: str) -> ast.Module:
 def imports(sources: Sources) -> Iterator[Import]:
     """Yield every import in every file; the names of relative ones are made full."""
     for file, source in sources.items():
-        yield from imports_within(parsed(source), file, "at once")
+        yield from imports_of(file, source)
+
+
+@functools.cache
+def imports_of(file: str, source: str) -> tuple[Import, ...]:
+    return tuple(imports_within(parsed(source), file, "at once"))
+
+
+def dotted(node: ast.AST) -> str:
+    """Return the dotted name that an expression is; of any other expression, what is no name."""
+    match node:
+        case ast.Name(id=name):
+            return name
+        case ast.Attribute(value=of, attr=name):
+            return f"{dotted(of)}.{name}"
+    return "()"
 
 
 def imports_within(node: ast.AST, file: str, when: str) -> Iterator[Import]:
@@ -137,7 +152,7 @@ def imports_within(node: ast.AST, file: str, when: str) -> Iterator[Import]:
         module = ".".join([*base, *([node.module] if node.module else [])])
         for alias in node.names:
             yield Import(file, node.lineno, f"{module}.{alias.name}", when)
-    elif isinstance(node, ast.Call) and ast.unparse(node.func) in IMPORTERS:
+    elif isinstance(node, ast.Call) and dotted(node.func) in IMPORTERS:
         match node.args:
             case [ast.Constant(value=str(name)), *_]:
                 yield Import(file, node.lineno, name, when)
@@ -145,7 +160,7 @@ def imports_within(node: ast.AST, file: str, when: str) -> Iterator[Import]:
                 yield Import(file, node.lineno, COMPUTED, when)
     elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
         when = "never" if when == "never" else "called"
-    elif isinstance(node, ast.If) and ast.unparse(node.test) in {"TYPE_CHECKING", "typing.TYPE_CHECKING"}:
+    elif isinstance(node, ast.If) and dotted(node.test) in {"TYPE_CHECKING", "typing.TYPE_CHECKING"}:
         for checked in node.body:
             yield from imports_within(checked, file, "never")
         parts = list(node.orelse)

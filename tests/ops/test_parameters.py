@@ -286,23 +286,22 @@ def first_calls(name: str) -> tuple[Call, ...]:
     return calls_of(name, CALLS if STATES[name] == "differentiable" else CONSTANT_CALLS)
 
 
-def calls_with(name: str, option: str) -> list[Call]:
-    """The calls of a function with other values of one parameter, by keyword and by position."""
+def calls_with(name: str, option: str) -> tuple[list[Call], list[Call]]:
+    """The calls of a function with other values of one parameter; the same by position instead of by keyword."""
     if (given := OF.get(f"{name}.{option}")) is not None:
-        return list(given)
+        return list(given), []
     assert option in VALUES, f"say in the table VALUES what {option}= may be"
     function = numpys(name)
     values = VALUES[option]
     if option == "signature":
         types = function.types if isinstance(function, np.ufunc) else ["ddd->d"]
         values = tuple(one for one in types if set(one) <= set("dliqB?->"))
-    plain = first_calls(name)[:2]
-    found = []
-    for one in plain:
+    by_keyword, in_place = [], []
+    for one in first_calls(name)[:2]:
         keywords = {key: value for key, value in one.kwargs.items() if key != option}
-        found += [call(*one.args, **keywords, **{option: value}) for value in values]
-        found += [position for value in values if (position := by_position(name, option, value, one))]
-    return found
+        by_keyword += [call(*one.args, **keywords, **{option: value}) for value in values]
+        in_place += [position for value in values if (position := by_position(name, option, value, one))]
+    return by_keyword, in_place
 
 
 def by_position(name: str, option: str, value: Any, given: Call) -> Call | None:
@@ -337,7 +336,7 @@ def filled(name: str, given: Call, wrap: Callable[[Any], Any]) -> Call:
     )
 
 
-def outcome(name: str, option: str, given: Call, out_is: Callable[[Any], Any]) -> str:
+def outcome(name: str, option: str, given: Call, out_is: Callable[[Any], Any], derivatives: bool = True) -> str:
     """Return the outcome of a call: "as NumPy", "refused", or "not NumPy's" if NumPy refuses it, too."""
     function = named(name)
     try:
@@ -363,7 +362,7 @@ def outcome(name: str, option: str, given: Call, out_is: Callable[[Any], Any]) -
     if any(isinstance(one, Tensor) and one.dtype.kind == "f" for one in parts(got)):
         assert any(recorded), "the result is detached"
     which = [i for i, one in enumerate(parts(got)) if recorded[i] and one.dtype == np.float64 and one.size]
-    if which:
+    if which and derivatives:
         holes = [np.isnan(array) for array in arrays]
         finite = [np.where(hole, 0.5, array) for hole, array in zip(holes, arrays, strict=True)]
         gradcheck(partial(results, of_arrays, which, holes), *finite, atol=1e-12)
@@ -374,9 +373,11 @@ def outcome(name: str, option: str, given: Call, out_is: Callable[[Any], Any]) -
 def test_a_parameter_has_its_effect_and_its_gradient_or_is_refused_by_name(name: str, option: str) -> None:
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        by_keyword, in_place = calls_with(name, option)
         found = [
-            outcome(name, option, given, out_is)
-            for given in calls_with(name, option)
+            outcome(name, option, given, out_is, derivatives)
+            for calls, derivatives in ((by_keyword, True), (in_place, False))
+            for given in calls
             for out_is in ((np.asarray, Tensor) if option == "out" else (np.asarray,))
         ]
     assert set(found) - {"not NumPy's"} or f"{name}.{option}" in NOT_TAKEN, "NumPy takes none of the values"

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import atexit
 import os
+import pickle
 import socket
 import sys
+import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
 from math import inf
 from time import perf_counter, sleep
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -72,6 +74,10 @@ class Communicator:
         Seconds spent in exchanges so far.
     step : int or None
         The step of training that is under way, for messages; who trains sets it.
+    members : list of int
+        The number that each rank had at first: of those that are left after `shrink`.
+    lost : list of str
+        The processes that were lost, in words.
     """
 
     def __init__(self, comm: Any, *, time_limit: float | None = None) -> None:
@@ -89,6 +95,8 @@ class Communicator:
         self.closed = self._busy = self._lost = False
         self._in_place = MPI.IN_PLACE
         self.hosts: list[str] = self.mpi.allgather(self.host)
+        self.members = list(range(self.size))
+        self.lost: list[str] = []
         self._pid = os.getpid()
         atexit.register(self._at_exit)
         self._watch = Watch(self.mpi.Dup(), self.hosts, seconds)
@@ -126,12 +134,13 @@ class Communicator:
 
     def gather(self, value: Any) -> list[Any]:
         """Return the values of all ranks, in their order, in each of them; they are pickled."""
-        found: list[Any] = self._exchange(GATHERING, 0, self.mpi.allgather, value)
-        return found
+        found: list[_Sealed] = self._exchange(GATHERING, 0, self.mpi.allgather, _Sealed.of(value))
+        return [self._opened(one) for one in found]
 
     def broadcast(self, value: Any, root: int = 0) -> Any:
         """Return the value of one rank, in each of them; it is pickled."""
-        return self._exchange(BROADCAST, 0, self.mpi.bcast, value, root)
+        sealed = _Sealed.of(value) if self.rank == root else None
+        return self._opened(self._exchange(BROADCAST, 0, self.mpi.bcast, sealed, root))
 
     def meet(self, seconds: float) -> bool:
         """Return whether all ranks come here within some seconds; if not, it is of no more use.
@@ -197,7 +206,7 @@ class Communicator:
         buffer[size], buffer[size + 1] = code, refuses
         self._exchange(SUM, size, self.mpi.Allreduce, self._in_place, buffer)
         if buffer[size] != code * self.size:
-            raise OutOfStepError(_OUT_OF_STEP)
+            raise self._told(OutOfStepError(_OUT_OF_STEP))
         if buffer[size + 1]:
             raise Refused
         return [view.astype(array.dtype, copy=not lent) for view, array in zip(views, arrays, strict=True)]
@@ -226,21 +235,112 @@ class Communicator:
             self.waited += ended - began
 
     def _told(self, error: Exception) -> Exception:
-        """Return the error of ours for one of MPI's."""
+        """Return the error of ours for one of MPI's; that a rank is lost explains any other."""
         from mpi4py import MPI
 
-        if not isinstance(error, MPI.Exception):
-            return error
-        kind = error.Get_error_class()
-        if kind in (MPI.ERR_PROC_FAILED, MPI.ERR_PROC_FAILED_PENDING, MPI.ERR_REVOKED):
+        kind = error.Get_error_class() if isinstance(error, MPI.Exception) else None
+        if kind in (MPI.ERR_PROC_FAILED, MPI.ERR_PROC_FAILED_PENDING, MPI.ERR_REVOKED) or self._has_lost():
+            self.mpi.Revoke()  # so that nobody waits in an exchange in which this process takes no part
             failed = self.mpi.Get_failed()
             ranks = sorted(MPI.Group.Translate_ranks(failed, None, self.mpi.group))
             self._lost = True
-            return RankLostError(ranks, [self.hosts[rank] for rank in ranks], self.step)
+            return RankLostError(
+                [self.members[rank] for rank in ranks], [self.hosts[rank] for rank in ranks], self.step
+            )
         if kind == MPI.ERR_TRUNCATE:
             return OutOfStepError(_OUT_OF_STEP)
-        return ExchangeError(f"an exchange between the processes failed: {error.Get_error_string()}")
+        if isinstance(error, MPI.Exception):
+            return ExchangeError(f"an exchange between the processes failed: {error.Get_error_string()}")
+        return error
 
+    def _has_lost(self) -> bool:
+        """Return whether a rank is lost; what went wrong may be known a moment before the cause is."""
+        if not is_fault_tolerant():
+            return False
+        until = perf_counter() + _KNOWN_AFTER
+        while perf_counter() < until:
+            if self.mpi.Is_revoked() or self.mpi.Get_failed().size:
+                return True
+            with suppress(Exception):
+                self.mpi.Iprobe()  # lets MPI hear of it
+            sleep(0.01)
+        return False
+
+    def _opened(self, sealed: Any) -> Any:
+        """Return what was sent. Of an exchange with a rank that is lost MPI may return anything."""
+        if not isinstance(sealed, _Sealed) or zlib.crc32(sealed.pickled) != sealed.checksum:
+            raise self._told(OutOfStepError(_OUT_OF_STEP))
+        return pickle.loads(sealed.pickled)
+
+    # ---- going on without a rank that is lost --------------------------------------------------------------
+
+    def settled(self, is_done: bool) -> bool:
+        """Return whether all ranks are done with something, and none was lost; the same in all that are left.
+
+        It is an exchange that works where others fail. Where it returns False, all of them `shrink`.
+        """
+        if not is_fault_tolerant():
+            return is_done
+        began = perf_counter()
+        self._watch.state = State(began, GATHERING, self._calls, 0)
+        if not is_done:
+            self.mpi.Revoke()
+        try:
+            return bool(self.mpi.Agree(int(is_done)))
+        except Exception:  # that a rank is lost, which all of them are told
+            return False
+        finally:
+            self._watch.state = State(perf_counter(), WORKING, self._calls, 0)
+            self.waited += perf_counter() - began
+
+    def shrink(self) -> list[str]:
+        """Go on without the ranks that are lost; return them, in words. All that are left call this.
+
+        They keep their order, and have the numbers from 0 again.
+        """
+        from mpi4py import MPI
+
+        began = perf_counter()
+        self._watch.state = State(began, GATHERING, self._calls, 0)
+        before = self.mpi
+        before.Revoke()
+        self.mpi = before.Shrink()
+        self.mpi.Set_errhandler(MPI.ERRORS_RETURN)
+        left = MPI.Group.Translate_ranks(self.mpi.group, None, before.group)
+        gone = [rank for rank in range(self.size) if rank not in left]
+        lost = [f"rank {self.members[rank]} on {self.hosts[rank]}" for rank in gone]
+        self.lost += lost
+        self.members, self.hosts = [self.members[rank] for rank in left], [self.hosts[rank] for rank in left]
+        self.rank, self.size = int(self.mpi.rank), int(self.mpi.size)
+        self._calls, self._lost = 0, False
+        self._watch.stop()
+        try:
+            self._watch = Watch(self.mpi.Dup(), self.hosts, self._watch.seconds)
+        except Exception:  # one more is lost, which the next exchange tells all
+            self.mpi.Revoke()
+        self.waited += perf_counter() - began
+        return lost
+
+
+class _Sealed(NamedTuple):
+    """A value as it is sent, pickled, with a checksum."""
+
+    pickled: bytes
+    checksum: int
+
+    @classmethod
+    def of(cls, value: Any) -> _Sealed:
+        pickled = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+        return cls(pickled, zlib.crc32(pickled))
+
+
+def is_fault_tolerant() -> bool:
+    """Return whether MPI goes on where a rank is lost: whether it was started with ``--with-ft ulfm``."""
+    return os.environ.get("OMPI_MCA_mpi_ft_enable", "0") not in ("", "0", "false")
+
+
+_KNOWN_AFTER: Final = 2.0
+"""Seconds after which a process knows of a rank that is lost."""
 
 _OUT_OF_STEP: Final = (
     "the processes are out of step: one of them made another exchange than the others; a model or a callback "
@@ -265,9 +365,8 @@ def _dtype_of(arrays: Sequence[Array]) -> np.dtype[Any]:
 
 def as_communicator(given: Any) -> Communicator | None:
     """Return the communicator of what a user gave: one of mpi4py's or of ours; None for one process."""
-    if given is None or hasattr(given, "refuse"):  # ranks that are threads, in tests, are no Communicator
-        found: Communicator | None = given
-        return found
+    if given is None or isinstance(given, Communicator):
+        return given
     made: Communicator | None = given.Get_attr(_made())  # by an earlier training: one for all of them
     if made is None or made.closed:
         made = Communicator(given)

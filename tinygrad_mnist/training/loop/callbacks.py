@@ -135,7 +135,10 @@ class CallbackList:
                 )
                 raise TrainingError(f"callbacks holds {what}")
         self.callbacks = list(callbacks)
-        told = [callback for callback in callbacks if is_writer or callback.on_every_rank]
+        self._tell(told=[callback for callback in callbacks if is_writer or callback.on_every_rank])
+
+    def _tell(self, told: Sequence[Callback]) -> None:
+        """Let some of them be told."""
         self.methods: dict[str, list[Callable[..., Any]]] = {
             event: [
                 getattr(callback, event)
@@ -145,6 +148,10 @@ class CallbackList:
             for event in EVENTS
         }
         self._all = dict(self.methods)
+
+    def tell_all(self) -> None:
+        """Let those be told too that are for the process that writes alone, as it is this one now."""
+        self._tell(self.callbacks)
 
     def listen(self, callback: Callback, event: str, switch: bool) -> None:
         """Let a callback be told of an event, or with False be told no more, so that it costs nothing."""

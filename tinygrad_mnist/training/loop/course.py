@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Any, Final
 
@@ -28,6 +29,7 @@ from tinygrad_mnist.training.distributed.abort import ending_all
 from tinygrad_mnist.training.distributed.agreement import agreed
 from tinygrad_mnist.training.distributed.communicator import Communicator, as_communicator
 from tinygrad_mnist.training.distributed.gradients import GradientSum
+from tinygrad_mnist.training.distributed.recovery import Recovery, again_if_lost
 from tinygrad_mnist.training.distributed.sharing import portions, shard_of, share_of
 from tinygrad_mnist.training.distributed.slowness import StepTimes
 from tinygrad_mnist.training.distributed.together import agree, begin, require_same_state, whole_batch
@@ -233,6 +235,9 @@ class Training:
         self.batch_number = 0  # batches of the pass that is under way that are done
         self.drawn: Iterator[tuple[Any, Any]] | None = None  # the others of a pass that is gone on with
         self.phase = DONE
+        self._has_begun = False
+        self._pass_began_at = -1  # the step after which callbacks were told so last
+        self._recovery = Recovery.of(self)
         self._interrupts: Interrupts | None = None
         self._greatest_lr = max(group.get("max_lr", group["lr"]) for group in optimizer.param_groups)
         self._named = list(model.named_parameters())
@@ -337,7 +342,7 @@ class Training:
             np.errstate(over="ignore", invalid="ignore", divide="ignore"),
         ):
             if self.communicator is not None:
-                begin(self, self.communicator)
+                again_if_lost(self.communicator, partial(begin, self, self.communicator))
                 self._times = StepTimes(self.communicator)
             if self.complete:
                 done = count_text(self.step, "step")
@@ -347,7 +352,9 @@ class Training:
             else:
                 self._run(notice)
             pending = self._interrupts.pending is not None
-            self.interrupted |= pending if self.communicator is None else self.communicator.any(pending)
+            if self.communicator is not None:
+                pending = again_if_lost(self.communicator, partial(self.communicator.any, pending))
+            self.interrupted |= pending
         if self.best_state is not None:
             self.model.load_state_dict(self.best_state)
         self.model.eval()
@@ -371,35 +378,49 @@ class Training:
     def _run(self, notice: str | None) -> None:
         """Train to the end, or until an interrupt ends it."""
         try:
-            try:
-                self._train(notice)
-            except KeyboardInterrupt as interrupt:
-                self._end_by(interrupt)
-            self._finish()
+            if self._recovery is None:
+                self._to_end(notice)
+            else:
+                self._recovery.guard(partial(self._to_end, notice))
+            self._keep_average()
+            self._tell("on_train_end")
         finally:
             self._tell("on_exit")
+
+    def _to_end(self, notice: str | None) -> None:
+        """Do all steps and evaluations; those that are left, where a process was lost."""
+        try:
+            self._train(notice)
+        except KeyboardInterrupt as interrupt:
+            self._end_by(interrupt)
+        self._evaluate_last()
 
     def _train(self, notice: str | None) -> None:
         """Do all steps, with the evaluations among them."""
         self._began = perf_counter()
         if not self.model.training:  # modules of a model in training mode may stay in evaluation mode
             self.model.train()
-        with agreed(self.communicator):  # as where one cannot write
-            self._tell("on_train_begin")
-        if notice:
-            self.notify(notice)
-        self._compile(self.decision)
+        if not self._has_begun:
+            self._has_begun = True
+            with agreed(self.communicator):  # as where one cannot write
+                self._tell("on_train_begin")
+            if notice:
+                self.notify(notice)
+            self._compile(self.decision)
         self._at_boundary()
         while not self.finished:
             self._pass()
 
     def _pass(self) -> None:
         """Go through the data once, or through what is left of a pass."""
-        if self.batch_number == 0:
+        if self.batch_number == 0 and self._pass_began_at != self.step:
+            self._pass_began_at = self.step
             self._tell("on_epoch_begin")
         self._began = perf_counter()
         drawn = self._left() or self.opened(0)
         while True:
+            if self._recovery is not None:
+                self._recovery.note()
             self.is_whole = False
             self._step(drawn)
             self.phase = STEPPED
@@ -455,13 +476,11 @@ class Training:
             self.history.records.clear()  # of an evaluation that was interrupted
         self._tell("on_interrupt")
 
-    def _finish(self) -> None:
-        """Evaluate the last state where nothing else would be kept, and tell that training has ended."""
+    def _evaluate_last(self) -> None:
+        """Evaluate the last state where nothing else would be kept."""
         is_evaluated = bool(self.history.records) and self.history.records[-1].step == self.step
         if self._evaluate_model and not is_evaluated and (self.best is None or not self.interrupted):
             self._evaluate()
-        self._keep_average()
-        self._tell("on_train_end")
 
     def _keep_average(self) -> None:
         """Let the average be the state that is kept, where no evaluation has chosen one."""
@@ -613,6 +632,13 @@ class Training:
         self.forward = self.model
         if self._evaluate_model is not None and (pays or decision.jit != "auto"):
             self.forward = decision.applied(self.model, threads)
+
+    def share_out_again(self) -> None:
+        """Let steps and evaluations be those of the processes that are left."""
+        self._uncompiled = step_functions(
+            self.model, self.loss_function, self.optimizer, self.clip_norm, self._summed()
+        )
+        self._apply(self.decision)
 
     def _call(self, name: str, *inputs: Any) -> Any:
         """Call a function of the step; if it turns out to be none that can be compiled, once more without."""
