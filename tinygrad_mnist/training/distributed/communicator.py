@@ -38,6 +38,9 @@ _CODES: Final = 1021
 """What is sent of the number of an exchange is below this: its sum over thousands of ranks is exact in
 float32; a prime number, so that sizes that differ by a power of two differ."""
 
+_BUFFERS: Final = 256
+"""How many buffers are kept: a model has one size of gradients, and a few of batch norms."""
+
 _SMALL: Final = 1024
 """Values of a result that are copied, so that one who keeps a few of them does not keep all."""
 
@@ -87,6 +90,7 @@ class Communicator:
         self.members: list[int] = []
         self.step: int | None = None
         self.waited = 0.0
+        self._layouts: dict[Any, _Layout] = {}  # of what was summed, by shapes and dtypes
         self.closed = self._busy = self._lost = False
         self._calls = 0
         self._in_place = MPI.IN_PLACE
@@ -109,9 +113,10 @@ class Communicator:
         """True in the one process that writes files."""
         return self.rank == 0
 
-    def sum(self, arrays: Sequence[Array]) -> list[Array]:
+    def sum(self, arrays: Sequence[Array], *, lent: bool = False) -> list[Array]:
         """Return the sum of each array over all ranks: new arrays, of the same bits in each rank.
 
+        Those that are ``lent`` hold until the next exchange: they lie in the buffer that was exchanged.
         Integers are summed exactly, float16 is in float32. Of truth values it is whether any is true.
 
         Raises
@@ -123,7 +128,7 @@ class Communicator:
         RankLostError
             If a rank is lost.
         """
-        return self._summed(arrays, refuses=False)
+        return self._summed(arrays, refuses=False, lent=lent)
 
     def refuse(self, arrays: Sequence[Array]) -> None:
         """Take part in a sum without values, so that it raises `Refused` everywhere."""
@@ -201,26 +206,32 @@ class Communicator:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.setitimer(signal.ITIMER_REAL, _END_SECONDS)
 
-    def _summed(self, arrays: Sequence[Array], *, refuses: bool) -> list[Array]:
-        dtype = _dtype_of(arrays)
-        size = sum(array.size for array in arrays)
-        buffer = np.empty(size + 2, dtype)
-        parts, end = [], 0
-        for array in arrays:
-            begin, end = end, end + array.size
-            parts.append(buffer[begin:end].reshape(array.shape))
-            parts[-1][...] = 0 if refuses else array
-        code = hash((self._calls, dtype.num, *(array.shape for array in arrays))) % _CODES
-        buffer[size:] = code, refuses
+    def _summed(self, arrays: Sequence[Array], *, refuses: bool, lent: bool = False) -> list[Array]:
+        layout = self._layout(arrays) if lent else _Layout.of(arrays)
+        buffer, size = layout.buffer, len(layout.buffer) - 2
+        for view, array in zip(layout.views, arrays, strict=True):
+            view[...] = 0 if refuses else array
+        code = hash((self._calls, layout.code)) % _CODES
+        buffer[size], buffer[size + 1] = code, refuses
         self._exchange(SUM, size, self.mpi.Allreduce, self._in_place, buffer)
         if buffer[size] != code * self.size:
             raise self._told(OutOfStepError(_OUT_OF_STEP))
         if buffer[size + 1]:
             raise Refused
         return [
-            part.astype(array.dtype, copy=array.size <= _SMALL)
-            for part, array in zip(parts, arrays, strict=True)
+            view.astype(array.dtype, copy=not lent and array.size <= _SMALL)
+            for view, array in zip(layout.views, arrays, strict=True)
         ]
+
+    def _layout(self, arrays: Sequence[Array]) -> _Layout:
+        """Return the layout of such arrays, always the same."""
+        key = tuple([(array.shape, array.dtype) for array in arrays])
+        known = self._layouts.get(key)
+        if known is None:
+            if len(self._layouts) >= _BUFFERS:
+                self._layouts.clear()
+            known = self._layouts[key] = _Layout.of(arrays)
+        return known
 
     def _exchange(self, kind: int, size: int, method: Callable[..., Any], *arguments: Any) -> Any:
         """Call a collective method of MPI, under the time limit."""
@@ -360,6 +371,24 @@ _OUT_OF_STEP: Final = (
     "the processes are out of step: one of them made another exchange than the others; a model or a callback "
     "that does other things in one process than in another is the usual cause"
 )
+
+
+class _Layout(NamedTuple):
+    """A buffer for arrays one after the other, with two numbers behind them; their places, and a code of them."""
+
+    buffer: Array
+    views: list[Array]
+    code: int
+
+    @classmethod
+    def of(cls, arrays: Sequence[Array]) -> _Layout:
+        dtype = _dtype_of(arrays)
+        buffer = np.empty(sum(array.size for array in arrays) + 2, dtype)
+        views, end = [], 0
+        for array in arrays:
+            begin, end = end, end + array.size
+            views.append(buffer[begin:end].reshape(array.shape))
+        return cls(buffer, views, hash((dtype.num, *(array.shape for array in arrays))))
 
 
 def _dtype_of(arrays: Sequence[Array]) -> np.dtype[Any]:
