@@ -374,7 +374,7 @@ _OUT_OF_STEP: Final = (
 
 
 class _Layout(NamedTuple):
-    """A buffer for arrays one after the other, with two numbers behind them; their places, and a code of them."""
+    """A buffer for arrays, one after the other, and two numbers; their places, and a code of what they are."""
 
     buffer: Array
     views: list[Array]
