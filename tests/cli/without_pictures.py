@@ -1,4 +1,4 @@
-"""The command line in an interpreter of its own, without pictures, which take most of the time of a short run."""
+"""The command line in an interpreter of its own, without pictures: they take most of a short run."""
 
 import sys
 
