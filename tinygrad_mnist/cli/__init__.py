@@ -44,9 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         from tinygrad_mnist.cli.interrupts import as_interrupts
+        from tinygrad_mnist.cli.start import as_one_of_several
 
-        with as_interrupts(is_program=argv is None):
-            return _run(argv)
+        with as_interrupts(is_program=argv is None), as_one_of_several() as told:
+            return told(_run(argv))
     except KeyboardInterrupt:  # before the import above was done
         print("tinygrad-mnist: interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -55,17 +56,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(argv: Sequence[str] | None) -> int:
     """Run one command; return its exit status."""
     from tinygrad_mnist.cli.interrupts import SENTENCE, status_of
+    from tinygrad_mnist.cli.start import speaks
 
     try:
         from tinygrad_mnist.cli.parser import make_parser
 
         _prepare_output()
         arguments = make_parser().parse_args(argv)
+        arguments.words = argv
         status: int = arguments.run(arguments)
         sys.stdout.flush()
         return status
     except KeyboardInterrupt as interrupt:
-        print(SENTENCE, file=sys.stderr)
+        if speaks():
+            print(SENTENCE, file=sys.stderr)
         return status_of(interrupt)
     except SystemExit as stop:  # argparse ends so: after --help with 0, after a mistake with 2
         return stop.code if isinstance(stop.code, int) else 1

@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Final, NoReturn
 
+from tinygrad_mnist.cli.start import speaks, tie
+
 SENTENCE: Final = "tinygrad-mnist: interrupted"
 
 _DEFAULTS: Final[dict[signal.Signals, Any]] = {
@@ -74,7 +76,10 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
     interrupt = KeyboardInterrupt(int(number))
     while _leaves_imports and frame is not None:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
-            os.write(2, f"{SENTENCE}\n".encode())
+            if speaks():
+                os.write(2, f"{SENTENCE}\n".encode())
+            if (launcher := tie()) is not None:
+                launcher.end(status_of(interrupt))
             os._exit(status_of(interrupt))
         frame = frame.f_back
     raise interrupt

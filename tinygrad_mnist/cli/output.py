@@ -10,6 +10,7 @@ import os
 import sys
 from contextlib import contextmanager
 
+from tinygrad_mnist.cli.start import keep, speaks
 from tinygrad_mnist.numbers import printable
 
 TYPE_CHECKING = False
@@ -27,7 +28,13 @@ def show(*lines: str) -> None:
 
 
 def notify(sentence: str) -> None:
-    """Print a notice on standard error, after all that was printed before it on standard output."""
+    """Print a notice on standard error, after all that was printed before it on standard output.
+
+    Of several processes, the first one does; the others keep theirs, for `start.last_word`.
+    """
+    if not speaks():
+        keep(printable(sentence))
+        return
     sys.stdout.flush()
     print(f"tinygrad-mnist: {printable(sentence)}", file=sys.stderr, flush=True)
 

@@ -21,8 +21,7 @@ from tinygrad_mnist.cli import (
     train,
     verify_resume,
 )
-from tinygrad_mnist.cli.output import MISUSED
-from tinygrad_mnist.numbers import printable
+from tinygrad_mnist.cli.output import MISUSED, notify
 
 
 class Parser(argparse.ArgumentParser):
@@ -30,7 +29,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End with the sentence and the status of a misused command."""
-        self.exit(MISUSED, f"tinygrad-mnist: {printable(message)} (see {self.prog} --help)\n")
+        notify(f"{message} (see {self.prog} --help)")
+        self.exit(MISUSED)
 
 
 class CommandParser(Parser):

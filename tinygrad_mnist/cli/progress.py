@@ -69,6 +69,8 @@ class Notices(Callback):
         Is given each sentence.
     """
 
+    on_every_rank = False
+
     def __init__(self, notify: Callable[[str], None]) -> None:
         self.notify = notify
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from tinygrad_mnist.cli import shared_options
+from tinygrad_mnist.cli import processes, shared_options
 from tinygrad_mnist.cli.interrupts import raised_in_imports
 from tinygrad_mnist.cli.output import FAILED, class_heading, outlasting_readers
 from tinygrad_mnist.numbers import count_text, printable
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tinygrad_mnist.cli.progress import Log
     from tinygrad_mnist.data import Dataset
     from tinygrad_mnist.training import Choice, Outcome, Recipe
+    from tinygrad_mnist.training.distributed.communicator import Communicator
 
 NAME: Final = "train"
 HELP: Final = "train a digit recogniser"
@@ -119,6 +120,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     shared_options.add_threads(parser)
     parser.set_defaults(threads=None)  # so that a run goes on with as many as before
+    processes.add_processes(parser)
     parser.add_argument(
         "--out",
         type=shared_options.name,
@@ -163,27 +165,38 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _train(arguments: argparse.Namespace) -> int:
     """Train; return the exit status."""
+    from tinygrad_mnist.training.display import tensorboard
     from tinygrad_mnist.training.loop import compilation
 
     # what is misused is said at once, before NumPy is there
+    chosen = None
     if arguments.resume is None:
-        recipe, changes = _recipe(arguments)
+        chosen = _recipe(arguments)
     else:
         _require_same(arguments)
     compilation.require(arguments.jit)
-    shared_options.use_threads(arguments)
-
-    from tinygrad_mnist.cli.progress import LOGS
-    from tinygrad_mnist.training import choose
-    from tinygrad_mnist.training.display import tensorboard
-
     if arguments.tensorboard:
         tensorboard.require_tensorboard()
+    if (status := processes.launched(arguments)) is not None:
+        return status
+    shared_options.use_threads(arguments)
+    with processes.together() as communicator:
+        return _train_here(arguments, chosen, communicator)
+
+
+def _train_here(
+    arguments: argparse.Namespace,
+    chosen: tuple[Recipe, dict[str, Any]] | None,
+    communicator: Communicator | None,
+) -> int:
+    """Train in this process, which may be one of several; return the exit status."""
+    from tinygrad_mnist.cli.progress import LOGS
+
     log = LOGS[arguments.log](sys.stdout, arguments.quiet)
-    if arguments.resume is None:
-        call = _beginning(arguments, choose(recipe, changes, arguments.data, log.notify), log)
+    if chosen is None:
+        call = _going_on(arguments, log, communicator)
     else:
-        call = _going_on(arguments, log)
+        call = _beginning(arguments, chosen, log, communicator)
     with raised_in_imports():
         outcome = call()
         log.end(outcome, (_summary_line(outcome) if arguments.quiet else _summary(outcome)).split("\n"))
@@ -192,11 +205,21 @@ def _train(arguments: argparse.Namespace) -> int:
     return FAILED if outcome.missing else 0
 
 
-def _beginning(arguments: argparse.Namespace, choice: Choice, log: Log) -> Callable[[], Outcome]:
+def _beginning(
+    arguments: argparse.Namespace,
+    chosen: tuple[Recipe, dict[str, Any]],
+    log: Log,
+    communicator: Communicator | None,
+) -> Callable[[], Outcome]:
     """Return the training of a new run."""
-    from tinygrad_mnist.training import train
+    from tinygrad_mnist.training import choose, train
+    from tinygrad_mnist.training.distributed.agreement import agreed
 
+    with agreed(communicator):
+        choice = choose(*chosen, arguments.data, log.notify)
     _warn_of_few_steps(choice, log.notify)
+    if communicator is not None:
+        processes.warn_of_little_work(choice, communicator)
     log.show(_data_line(choice.dataset))
     return lambda: train(
         choice.recipe,
@@ -205,11 +228,13 @@ def _beginning(arguments: argparse.Namespace, choice: Choice, log: Log) -> Calla
         out=arguments.out,
         source=choice.source,
         jit=arguments.jit,
-        **_shared(arguments, log),
+        **_shared(arguments, log, communicator),
     )
 
 
-def _going_on(arguments: argparse.Namespace, log: Log) -> Callable[[], Outcome]:
+def _going_on(
+    arguments: argparse.Namespace, log: Log, communicator: Communicator | None
+) -> Callable[[], Outcome]:
     """Return the training of a run that goes on."""
     from tinygrad_mnist.training import RecipeError, resume_run
 
@@ -223,7 +248,7 @@ def _going_on(arguments: argparse.Namespace, log: Log) -> Callable[[], Outcome]:
                 seed=arguments.seed,
                 threads=arguments.threads,
                 jit=arguments.jit,
-                **_shared(arguments, log),
+                **_shared(arguments, log, communicator),
             )
         except RecipeError as error:
             if error.field is None:
@@ -233,13 +258,14 @@ def _going_on(arguments: argparse.Namespace, log: Log) -> Callable[[], Outcome]:
     return call
 
 
-def _shared(arguments: argparse.Namespace, log: Log) -> dict[str, Any]:
+def _shared(arguments: argparse.Namespace, log: Log, communicator: Communicator | None) -> dict[str, Any]:
     """Return what a run is told whether it begins or goes on."""
     return {
         "callbacks": [log.callback()],
         "tensorboard": arguments.tensorboard,
         "report": not arguments.no_report,
         "checkpoint_every": arguments.checkpoint_every,
+        "communicator": communicator,
     }
 
 

@@ -108,13 +108,14 @@ class Builder:
         *,
         line: str = "",
         effect: bool = False,
+        refuse: Callable[..., None] | None = None,
         key: Any = None,
     ) -> tuple[Value, ...]:
         """Write an instruction, and return its results.
 
         Parameters
         ----------
-        name, inputs, static, run, line, effect
+        name, inputs, static, run, line, effect, refuse
             See `Instruction`.
         shapes : sequence of (shape, dtype)
             What each result looks like.
@@ -142,7 +143,7 @@ class Builder:
             results: tuple[Value, ...] = (self.constant(np.asarray(folded, dtype)),)
         else:
             results = tuple(self.value(*one) for one in shapes)
-            written = Instruction(name, tuple(inputs), results, dict(static), run, line, effect)
+            written = Instruction(name, tuple(inputs), results, dict(static), run, line, effect, refuse)
             self.program.instructions.append(written)
             self._sources[results[0]] = written
         if known is not None:

@@ -449,7 +449,10 @@ def _option_kind(value: Any) -> Hashable:
 _PACKAGE: Final = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 _FRAMEWORK: Final = tuple(
     _PACKAGE + folder + os.sep
-    for folder in ("compiler", "engine", "graph", "nn", "ops", "optim", "testing", "transforms")
+    for folder in (
+        *("compiler", "engine", "graph", "nn", "ops", "optim", "testing", "transforms"),
+        os.path.join("training", "distributed"),  # what joins processes is found when a program runs
+    )
 )
 _INSTALLED: Final = tuple(
     {os.path.join(sysconfig.get_paths()[name], "") for name in ("stdlib", "platstdlib", "purelib", "platlib")}

@@ -27,6 +27,7 @@ from tinygrad_mnist.compiler.memory import Memory, Place, assign
 from tinygrad_mnist.compiler.module import WORTHWHILE, Module
 from tinygrad_mnist.compiler.prepare import prepare
 from tinygrad_mnist.compiler.program import Instruction, Program, Value, interpret
+from tinygrad_mnist.engine.shards import Refused
 from tinygrad_mnist.numbers import count_text
 
 
@@ -132,6 +133,9 @@ class Executable:
             symbols = _symbols(found.symbols, self.threads)
             self._code = machine.load(found.code, ["part0"], found.needed, symbols=symbols)
             self._steps = [("part0", None)]
+        self._exchanges = [step for _, step in self._steps if step is not None and step.refuse is not None]
+        self._exchanged = 0  # the exchanges that the run under way, or one that did not hold, has made
+        self.failure: Exception | None = None  # of what is outside, in the last run
         kind = ctypes.CFUNCTYPE(ctypes.c_int32)
         self._parts: list[Any] = [
             kind(self._code.address(name)) if call is None else call for name, call in self._steps
@@ -334,6 +338,8 @@ class Executable:
                 self._run_all()
             else:
                 self._run_shared(self._pool)
+            if self.table[-1]:
+                self._exchanged = 0
             return (results, list(self._numbers)) if self.table[-1] else None
 
     def outcome(self) -> Outcome | None:
@@ -342,7 +348,8 @@ class Executable:
 
     def clear(self) -> None:
         """Forget the last run."""
-        self.table[-1] = 0
+        self.table[-1] = self._exchanged = 0
+        self.failure = None
         self._results = []
 
     def release(self, numbers: Sequence[int]) -> None:
@@ -351,16 +358,34 @@ class Executable:
         for number in numbers:
             self.arrays[number] = None
 
+    @property
+    def has_exchanged(self) -> bool:
+        """True if the last run did not hold, and had made an exchange."""
+        return self._exchanged > 0
+
+    def refuse(self) -> None:
+        """Take part in the next exchange of a run that goes no further, or of one that does not begin.
+
+        So all processes run the call as it is. Nothing is done where they know already, or find the same.
+        """
+        position, self._exchanged = self._exchanged, 0
+        for exchange in self._exchanges[position : position + 1]:
+            assert exchange.refuse is not None
+            exchange.refuse()
+
     def renew_lock(self) -> None:
         """Take a new lock, after a fork: a thread that held it is not in the child."""
         self._lock = RLock()
 
     def _run_all(self) -> None:
-        """Run all parts, as far as the conditions hold."""
+        """Run all parts, as far as the conditions hold, and other processes take part."""
         for part in self._parts:
-            if isinstance(part, Instruction):
+            if not isinstance(part, Instruction):
+                if not part():
+                    return
+            elif not part.effect:
                 self._run(part)
-            elif not part():
+            elif not self._run_outside(part):
                 return
 
     def _run_shared(self, threads: pool.Pool) -> None:
@@ -377,10 +402,24 @@ class Executable:
             return results
         return _filled(into.arrays, results[0]), results[1]
 
+    def _run_outside(self, instruction: Instruction) -> bool:
+        """Run what has an effect; return whether all processes go on with the program."""
+        if instruction.refuse is not None:
+            self._exchanged += 1
+        try:
+            self._run(instruction)
+        except Refused:
+            self._exchanged = len(self._exchanges)
+            return False
+        except Exception as error:
+            self._exchanged, self.failure = 0, error
+            raise
+        return True
+
     def _run(self, instruction: Instruction) -> None:
         """Run an instruction by NumPy, between two parts of the code."""
         arguments = [self._array(value) for value in instruction.inputs]
-        if instruction.effect:  # it may keep what it is given
+        if instruction.effect and instruction.refuse is None:  # it may keep what it is given
             arguments = [argument.copy() for argument in arguments]
         with np.errstate(all="ignore"):
             results = instruction.run(*arguments)
@@ -419,7 +458,8 @@ class Executable:
 
         They are the median of some rounds.
         What the program writes to is copied first, so nothing changes; the conditions are not looked at.
-        NumPy's calls run for real, once if one of them has an effect.
+        NumPy's calls run for real, once if one of them has an effect. Exchanges with other processes, which
+        take no part, are left out.
         """
         with self._lock:
             copies = [
@@ -435,7 +475,7 @@ class Executable:
             kind = ctypes.CFUNCTYPE(ctypes.c_int32)
             pointer = ctypes.c_void_p(address_of(self.table.obj))
             runs: list[Callable[[], Any]] = [
-                partial(self._run, piece.instruction)
+                partial(self._run_alone, piece.instruction)
                 if isinstance(piece, Call)
                 else partial(kind(code.address(f"piece{number}")), pointer)
                 for number, piece in enumerate(pieces)
@@ -445,12 +485,18 @@ class Executable:
             self._pack(self._arena, 0, *scalars)
             self._results = [new() for new in self._news]
             self._outputs[:] = Results(self._results).addresses
-            effects = any(isinstance(piece, Call) and piece.instruction.effect for piece in pieces)
+            calls = [piece.instruction for piece in pieces if isinstance(piece, Call)]
+            effects = any(call.effect and call.refuse is None for call in calls)
             times = _times([*runs, partial(kind(code.address("empty")), pointer)], 1 if effects else rounds)
             self._results = []
             return [
                 (report, max(0.0, t - times[-1])) for report, t in zip(self.report(), times, strict=False)
             ]
+
+    def _run_alone(self, instruction: Instruction) -> None:
+        """Run an instruction by NumPy, unless it needs other processes."""
+        if instruction.refuse is None:
+            self._run(instruction)
 
     def _report(self, piece: Piece, *, commit: bool) -> Report:
         def size(values: Any) -> int:

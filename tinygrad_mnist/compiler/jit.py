@@ -111,6 +111,7 @@ class Jitted:
         self._eager: dict[Any, str] = {}  # keys of calls that run as they are, and why
         self._eager_tensors: set[Any] = set()  # keys with the Tensors of a call that runs as it is for them
         self._usual: Callable[[tuple[Any, ...]], Any] | None = None  # for a call that is like the last
+        self._last: Replay | None = None  # what that call runs by
         self._said: set[str] = set()
         self._methods: dict[int, tuple[Any, Jitted]] = {}
         self._lock = RLock()
@@ -177,7 +178,9 @@ class Jitted:
                 if self._usual is not None and not kwargs and (result := self._usual(args)) is not MISS:
                     return result
             except NotNow:
-                pass  # the long way finds it, too, and knows what to do then
+                if self._last is not None and self._last.executable.has_exchanged:
+                    return self._as_it_is(self._last, args, kwargs)
+                # the long way finds it, too, and knows what to do then
             leaves, structure, key = self._keys(args, kwargs)
             if key in self._eager or (
                 self._eager_tensors and (key, _tensors_in(leaves)) in self._eager_tensors
@@ -201,9 +204,15 @@ class Jitted:
                 return None, why
             result = replay.run(leaves)
         except NotNow:
-            return replay.observed(self._function(*args, **kwargs)), None
+            return self._as_it_is(replay, args, kwargs), None
         self._usual = None if kwargs else usual_call(args, self._keys.last, replay)
+        self._last = replay
         return result, None
+
+    def _as_it_is(self, replay: Replay, args: Any, kwargs: Any) -> Any:
+        """Return the result of a call whose program does not hold: then other processes do the same."""
+        replay.executable.refuse()
+        return replay.observed(self._function(*args, **kwargs))
 
     def _try(self, replay: Replay, args: Any, kwargs: Any, leaves: Any) -> None:
         """Let the function run for the types of its results alone."""

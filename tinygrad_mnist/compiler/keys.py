@@ -18,6 +18,8 @@ import numpy as np
 from tinygrad_mnist.compiler.addresses import address_of
 from tinygrad_mnist.compiler.facts import Plain, Words, differences, fact_of, layout_of
 from tinygrad_mnist.compiler.guards import GuardKey, Guards, is_object, parameter_names
+from tinygrad_mnist.engine import shards
+from tinygrad_mnist.engine.shards import Shard
 from tinygrad_mnist.engine.tape import Leaf, recording
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.engine.tree import flatten
@@ -150,16 +152,22 @@ def _errstate() -> Hashable:
     return known[1]
 
 
-_MODES: Final = ("grad mode", "evaluation mode", "np.errstate")
+_MODES: Final = ("grad mode", "evaluation mode", "np.errstate", "the rows of the batch")
+
+
+def rows_of(shard: Shard | None) -> Hashable:
+    """Return what a program knows of a shard. It finds the exchange anew, which may be another one then."""
+    return None if shard is None else Words(f"{shard.rows} from {shard.start} of {shard.total}")
 
 
 def modes() -> tuple[Hashable, ...]:
     """Return the modes that are on in this thread or task, in the order of their names in `reason`.
 
-    They are whether operations are recorded, `evaluation_mode`, and `np.errstate`. Where somebody watches the
-    operations, as `detect_anomaly` does, or a checkpointed function runs again, nothing is compiled.
+    They are whether operations are recorded, `evaluation_mode`, `np.errstate`, and the rows of a batch that
+    this process has. Where somebody watches the operations, as `detect_anomaly` does, or a checkpointed
+    function runs again, nothing is compiled.
     """
-    return recording.get(), _evaluating.get(), _errstate()
+    return recording.get(), _evaluating.get(), _errstate(), rows_of(shards.current())
 
 
 # ---- the keys of a function ------------------------------------------------------------------------------

@@ -10,6 +10,7 @@ import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any, Final
 
@@ -19,6 +20,7 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from tinygrad_mnist.compiler.errors import JitError
 from tinygrad_mnist.compiler.program import ELEMENTWISE, REDUCTIONS, VIEWS
 from tinygrad_mnist.compiler.symbols import Symbol
+from tinygrad_mnist.engine import shards
 from tinygrad_mnist.engine.observe import observed_by, users_line
 from tinygrad_mnist.engine.op import Op
 from tinygrad_mnist.engine.tape import Node, boundary, recording
@@ -30,6 +32,8 @@ Tracing = Any  # `trace.Tracer`, which stands above
 
 def lower(tracing: Tracing, op: Op, arrays: Sequence[Any], static: Mapping[str, Any]) -> Any:
     """Write what an operation computes; return the symbol of its result, or a tuple of several."""
+    if op.exchanges and op.joint is None:
+        return exchange(tracing, op, arrays, static)
     if (special := _SPECIAL.get(op.name)) is not None:
         result = special(tracing, arrays, static)
         if result is not None:
@@ -307,6 +311,34 @@ def _set_at(tracing: Tracing, arrays: Sequence[Any], static: Mapping[str, Any]) 
     return _broadcast_to(tracing, [value], {"shape": symbol.shape})
 
 
+STACKED: Final = 4
+"""The most arrays whose stack is written as a choice by place; of more, NumPy copies faster."""
+
+
+def _concatenate(tracing: Tracing, arrays: Sequence[Any], static: Mapping[str, Any]) -> Symbol | None:
+    """Write a stack of a few arrays, each of length 1 along the axis, as a choice between them."""
+    symbols = [tracing.symbol(array) for array in arrays]
+    shape, count = symbols[0].shape, len(symbols)
+    axis = static["axis"] % len(shape) if shape else 0
+    if not 1 < count <= STACKED or any(one.shape != shape for one in symbols) or shape[axis : axis + 1] != (1,):
+        return None
+    places = np.arange(count).reshape(tuple(count if i == axis else 1 for i in range(len(shape))))
+    result = symbols[-1]
+    for number in reversed(range(count - 1)):
+        result = _where(tracing, [Symbol(tracing.builder.constant(places == number)), symbols[number], result], {})
+    return result
+
+
+def _scatter_add(tracing: Tracing, arrays: Sequence[Any], static: Mapping[str, Any]) -> Symbol | None:
+    """Write the transpose of a choice along the first axis: zeros, but in that place."""
+    symbol, index, shape = tracing.symbol(arrays[0]), static["index"], static["shape"]
+    if type(index) is not int or not 1 < shape[0] <= STACKED or symbol.dtype.kind != "f":
+        return None
+    places = np.arange(shape[0]).reshape(-1, *(1,) * (len(shape) - 1)) == index % shape[0]
+    placed = _reshape(tracing, [symbol], {"shape": (1, *shape[1:])})
+    return _where(tracing, [Symbol(tracing.builder.constant(places)), placed, 0.0], {})
+
+
 def _matmul(tracing: Tracing, arrays: Sequence[Any], static: Mapping[str, Any]) -> Symbol:
     one, other = map(tracing.symbol, arrays)
     dtype = np.result_type(one.dtype, other.dtype)
@@ -323,6 +355,7 @@ _SPECIAL: Final[dict[str, Callable[..., Symbol | None]]] = {
     "astype": _astype, "where": _where, "power": _power, "sum": _reducer("sum"), "max": _reducer("max"),
     "min": _reducer("min"), "mean": _mean, "reshape": _reshape, "transpose": _transpose,
     "broadcast_to": _broadcast_to, "getitem": _getitem, "set_at": _set_at, "matmul": _matmul,
+    "concatenate": _concatenate, "scatter_add": _scatter_add,
     "identity": lambda tracing, arrays, static: tracing.symbol(arrays[0]).copy(),
 }  # fmt: skip
 """Operations that are written by a function of their own; None leaves an odd case to NumPy."""
@@ -402,7 +435,6 @@ def call(
     own: bool = False,
     joint: bool = False,
     like: Any = None,
-    effect: bool = False,
 ) -> Any:
     """Write a call of a Python function on arrays, which runs between two loops.
 
@@ -414,8 +446,6 @@ def call(
         Whether it is the forward of a fused operation, which returns what its rule needs beside the result.
     like : tuple of arrays, optional
         What the results look like, if that is known without a run.
-    effect : bool
-        Whether it does something besides, so that each call is made, in its order.
     """
     found: list[Symbol] = []
     args, kwargs = _with_holes(tuple(args), found), _with_holes(dict(kwargs), found)
@@ -435,13 +465,73 @@ def call(
         {"args": args, **kwargs},
         run,
         line=tracing.line,
-        effect=effect,
         key=function,  # not its name: a rule for each argument is another function
     )
     symbols = tuple(map(Symbol, values))
     if not several:
         return symbols[0]
     return type(like)(*symbols) if hasattr(like, "_fields") else type(like)(symbols)
+
+
+def outside(
+    tracing: Tracing,
+    name: str,
+    run: Callable[..., Any],
+    symbols: Sequence[Symbol],
+    static: Mapping[str, Any],
+    refuse: Callable[[], None] | None = None,
+) -> tuple[Symbol, ...]:
+    """Write a call that has an effect, and whose results look as its arguments do.
+
+    Each such call is made, in its order. The other arguments are those of an `Instruction`.
+    """
+    tracing.noted += 1  # so that nobody takes it for one that was made before
+    values, looks = [one.value for one in symbols], [(one.shape, one.dtype) for one in symbols]
+    made = tracing.builder.instruction(
+        name, values, looks, static, run, line=tracing.line, effect=True, refuse=refuse
+    )
+    return tuple(map(Symbol, made))
+
+
+def exchange(tracing: Tracing, op: Op, arrays: Sequence[Any], static: Mapping[str, Any]) -> Symbol:
+    """Write a call of an operation that exchanges values between processes, and whose result looks as ``x``.
+
+    The shard is that of the moment when the program runs: processes may be joined by something else then.
+    """
+    (symbol,) = map(tracing.symbol, arrays)
+    options = {name: value for name, value in static.items() if name != "shard"}
+    like = np.broadcast_to(np.zeros((), symbol.dtype), symbol.shape)
+    if static.get("shard") is None:
+        made: Symbol = call(tracing, op.name, op.forward, arrays, options, like=like)
+        return made
+
+    def run(array: Any) -> Any:
+        return op.forward(array, shard=shards.current(), **options)
+
+    def refuse() -> None:
+        shard = shards.current()
+        assert shard is not None
+        with suppress(shards.Refused):
+            op.forward(like, shard=replace(shard, exchange=_Refusing(shard.exchange)), **options)
+
+    return outside(tracing, op.name, run, [symbol], options, refuse)[0]
+
+
+class _Refusing:
+    """An exchange in which a process takes part without values."""
+
+    def __init__(self, exchange: shards.Exchange) -> None:
+        self._exchange = exchange
+
+    def sum(self, arrays: Sequence[Any]) -> list[Any]:
+        self.refuse(arrays)
+        raise shards.Refused
+
+    def refuse(self, arrays: Sequence[Any]) -> None:
+        self._exchange.refuse(arrays)
+
+    def any(self, flag: bool) -> bool:
+        raise shards.Refused
 
 
 def _looks(name: str, run: Callable[..., Any], symbols: Sequence[Symbol]) -> Any:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from tinygrad_mnist.compiler import lowering
+from tinygrad_mnist.compiler.agreement import BY_ELEMENT
 from tinygrad_mnist.compiler.symbols import as_symbol
 from tinygrad_mnist.engine.observe import tracer
 from tinygrad_mnist.engine.tensor import Tensor, _wrapped
@@ -23,6 +25,10 @@ def call_outside(function: Callable[..., Any], *values: Any) -> Any:
     ----------
     function : callable
         It takes arrays, which it may keep, and returns as many of the same shapes and dtypes; one for one.
+        One that has a method ``refuse`` is an exchange with other processes, element by element. It keeps
+        none of its arrays, whose axes may come in another order, the same in all processes. If a condition of
+        the program does not hold in a process, that calls ``refuse(*arrays)`` there, and ``function`` raises
+        `Refused` in the others. Then all of them run the call as it is.
     *values : Tensor or ndarray
         What it is given. No gradient goes through it.
 
@@ -59,17 +65,22 @@ def call_outside(function: Callable[..., Any], *values: Any) -> Any:
         results = _checked(function, arrays)
         return _wrapped(results[0]) if len(values) == 1 else tuple(map(_wrapped, results))
     symbols = [as_symbol(tracing.symbol(value)) for value in values]
-    likes = tuple(np.broadcast_to(np.zeros((), one.dtype), one.shape) for one in symbols)
+    likes = [np.broadcast_to(np.zeros((), one.dtype), one.shape) for one in symbols]
 
     def run(*arrays: Any) -> Any:
         results = _checked(function, arrays)
         return results[0] if len(results) == 1 else tuple(results)
 
     name = f"call {getattr(function, '__name__', 'outside')}"
-    made = lowering.call(
-        tracing, name, run, symbols, {}, like=likes[0] if len(likes) == 1 else likes, effect=True
-    )
-    return _wrapped(made) if len(values) == 1 else tuple(map(_wrapped, made))
+    refuse = getattr(function, "refuse", None)
+    if refuse is None:
+        made = lowering.outside(tracing, name, run, symbols, {})
+    else:
+        made = lowering.outside(tracing, name, run, symbols, {BY_ELEMENT: True}, partial(refuse, *likes))
+    tensors = tuple(map(_wrapped, made))
+    for tensor in tensors:
+        tracing.note_tensor(tensor)
+    return tensors[0] if len(values) == 1 else tensors
 
 
 def _checked(function: Callable[..., Any], arrays: Any) -> list[Any]:

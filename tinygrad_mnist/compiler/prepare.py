@@ -7,7 +7,7 @@ otherwise have to make on the side: what `interpret` makes of the program stays 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from operator import methodcaller
@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from tinygrad_mnist.compiler import direct, filters, machine
+from tinygrad_mnist.compiler.agreement import is_elementwise, telling
 from tinygrad_mnist.compiler.channels_last import channels_last
 from tinygrad_mnist.compiler.convolutions import CONVOLUTIONS, described
 from tinygrad_mnist.compiler.functions import FUNCTIONS
@@ -185,6 +186,7 @@ class _Preparation:
         self.old = program
         self.watched = list(dict.fromkeys(program.watched))
         self.conditions = list(dict.fromkeys(program.conditions))
+        self.told: set[Value] = set()  # conditions that an exchange tells other processes
         self.program = Program(program.inputs, program.strides, program.scalars, program.constants)
         self.ready = Prepared(self.program)
         for value, strides in zip(program.inputs, program.strides, strict=True):
@@ -227,8 +229,33 @@ class _Preparation:
         for value in instruction.outputs:
             self.ready.producers[value] = instruction
             if value in self.watched:  # while it is still in the cache
-                self.watched.remove(value)
-                self.conditions.append(self.not_nan(value))
+                self.look_for_nan([value])
+
+    def exchange(self, exchange: Instruction) -> None:
+        """Append an exchange, with the conditions that are known by now, and that no earlier one has told."""
+        self.look_for_nan([value for value in self.watched if value in self.ready.roots])
+        known = [c for c in self.conditions if c in self.ready.roots and c not in self.told]
+        self.told.update(known)
+        moved = [self.ready.producers.get(value) for value in exchange.inputs]
+        if not is_elementwise(exchange):
+            moved = []
+        inputs, outputs = list(exchange.inputs), list(exchange.outputs)
+        views: list[Instruction] = []
+        for place, view in enumerate(moved):
+            if view is not None and view.name == "transpose":  # its sum lies as it does, as what is written
+                inputs[place] = view.inputs[0]
+                outputs[place] = Value(self.number, inputs[place].shape, inputs[place].dtype)
+                self.number += 1
+                views.append(replace(view, inputs=(outputs[place],), outputs=(exchange.outputs[place],)))
+        self.add(telling(replace(exchange, inputs=tuple(inputs), outputs=tuple(outputs)), known))
+        for view in views:
+            self.add(view)
+
+    def look_for_nan(self, values: Sequence[Value]) -> None:
+        """Append conditions that there is no NaN in some of the values that are watched."""
+        for value in values:
+            self.watched.remove(value)
+            self.conditions.append(self.not_nan(value))
 
     def can_be_read(self, value: Value, product: Instruction) -> bool:
         """Return whether a product reads an argument as it lies."""
@@ -429,9 +456,11 @@ def prepare(program: Program, *, blas: bool = True) -> Prepared:
             work.convolution_by_input(instruction)
         elif instruction.name == "convolution_by_weight":
             work.convolution_by_weight(instruction)
+        elif instruction.refuse is not None:
+            work.exchange(instruction)
         else:
             work.add(instruction)
-    work.conditions += [work.not_nan(value) for value in work.watched]  # those that are inputs
+    work.look_for_nan(list(work.watched))  # those that are inputs
     work.program.writes = work.writes()
     work.program.outputs = work.outputs()
     work.program.numbers = work.computed(program.numbers)
@@ -484,6 +513,8 @@ def _wanted_by_columns(program: Program) -> set[Value]:
             waiting.append((producer.inputs[0], tuple(places[axis] for axis in range(value.ndim))))
         elif producer.name in ELEMENTWISE:
             waiting += [(argument, lies) for argument in producer.inputs if argument.shape == value.shape]
+        elif is_elementwise(producer):
+            waiting.append((producer.inputs[producer.outputs.index(value)], lies))
     return found
 
 

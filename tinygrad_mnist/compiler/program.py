@@ -89,6 +89,9 @@ class Instruction:
         The user's line that asked for it, for `explain` and errors.
     effect : bool
         Whether it does something beside its results, so that it may neither be left out nor be moved.
+    refuse : callable, optional
+        Of an exchange with other processes: ``refuse()`` takes part in it without values, and the call runs
+        as it is in all of them. There ``run`` raises `Refused`.
     """
 
     name: str
@@ -98,6 +101,7 @@ class Instruction:
     run: Callable[..., Any]
     line: str = ""
     effect: bool = False
+    refuse: Callable[..., None] | None = None
 
     def __repr__(self) -> str:
         outs = ", ".join(map(repr, self.outputs))

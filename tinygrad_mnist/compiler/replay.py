@@ -162,14 +162,15 @@ class Replay:
         Raises
         ------
         NotNow
-            If the error is one that eager raises by itself, with its own words.
+            If the error is one that eager raises by itself, with its own words. One of what is outside is
+            not: what is outside is not to be done a second time.
         """
         if (outcome := self.executable.outcome()) is not None:
             self.committed(leaves, *outcome)
             return
         for generator, state in zip(self.generators, before, strict=True):
             generator.bit_generator.state = state
-        if isinstance(error, _RAISED_ANEW):
+        if isinstance(error, _RAISED_ANEW) and error is not self.executable.failure:
             raise NotNow("the program has met an error, which eager raises for what it is") from error
 
     def explain(self, leaves: Sequence[Any] | None = None) -> Explanation:

@@ -55,6 +55,7 @@ from tinygrad_mnist.engine.tensor import Tensor, _lift
 from tinygrad_mnist.engine.tree import flatten, unflatten
 from tinygrad_mnist.engine.walk import Pass, _fit, lifted
 from tinygrad_mnist.nn.module import Module
+from tinygrad_mnist.ops.normalization import synchronized, synchronized_batch_norm
 
 _PACKAGE: Final = str(Path(__file__).parents[1]) + os.sep
 _BETWEEN: Final = (_PACKAGE + "compiler", _PACKAGE + "engine", str(Path(np.__file__).parent))
@@ -331,6 +332,11 @@ class Tracer(Recorder, OptimizerTracer):
         observe = options.pop("observe", None)
         given = [argument if type(argument) in _NUMBERS else self._tensor(argument) for argument in arguments]
         with self.at_line(self.line if _is_own(op) else ""):
+            if op is synchronized_batch_norm:
+                out, mean, var = synchronized(*given, **options)
+                if observe is not None:
+                    observe(mean.detach(), var.detach())
+                return out
             out = images.FUSED.get(op.name, op.formula)(*given, **options)
             if observe is not None:
                 token = recording.set(False)

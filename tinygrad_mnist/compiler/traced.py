@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from tinygrad_mnist.compiler import lowering
+from tinygrad_mnist.compiler.agreement import agreement, ends_apart
 from tinygrad_mnist.compiler.errors import RunsEagerly
 from tinygrad_mnist.compiler.program import Program
 from tinygrad_mnist.compiler.slots import (
@@ -27,6 +28,7 @@ from tinygrad_mnist.compiler.slots import (
 )
 from tinygrad_mnist.compiler.standins import Computed, StandIn
 from tinygrad_mnist.compiler.symbols import Number, Symbol
+from tinygrad_mnist.engine import shards
 from tinygrad_mnist.engine.dtypes import is_float
 from tinygrad_mnist.engine.tape import Leaf, Node
 from tinygrad_mnist.engine.tensor import Tensor
@@ -157,7 +159,7 @@ def finished(tracing: Tracer, returned: Any) -> Traced:
         (flat, positions, _numbered(tree, end.number)) for flat, positions, tree in tracing.progress_after()
     ]
     return Traced(
-        program if tracing.first is None else _without_unused_inputs(tracing),
+        program if tracing.first is None else _whole(tracing),
         tracing.slots,
         tracing.scalar_slots,
         tracing.presence,
@@ -326,6 +328,14 @@ def _numbered(tree: Any, number: Callable[[Any], Any]) -> Any:
 _ORDER: Final = [
     ArgumentSlot, TensorSlot, BufferSlot, StateSlot, GradientSlot, ArgumentGradientSlot, ArraySlot, DrawSlot,
 ]  # fmt: skip
+
+
+def _whole(tracing: Tracer) -> Program:
+    """Return the program without what it does not need; at its end processes agree on whether it holds."""
+    program = _without_unused_inputs(tracing)
+    if shards.current() is not None and ends_apart(program, tracing.slots):
+        program.instructions.append(agreement(tracing.builder.value((), bool)))
+    return program
 
 
 def _without_unused_inputs(tracing: Tracer) -> Program:

@@ -17,8 +17,9 @@ import numpy as np
 from tinygrad_mnist.compiler.addresses import address_of
 from tinygrad_mnist.compiler.guards import Guards, Watch
 from tinygrad_mnist.compiler.inputs import VALUES, NotNow
-from tinygrad_mnist.compiler.keys import are_apart, errors_in_numpy
+from tinygrad_mnist.compiler.keys import are_apart, errors_in_numpy, rows_of
 from tinygrad_mnist.compiler.replay import Replay
+from tinygrad_mnist.engine.shards import _current as _current_shard
 from tinygrad_mnist.engine.structure import arrays_version
 from tinygrad_mnist.engine.tape import mark_written, recording
 from tinygrad_mnist.engine.tensor import Tensor, _lift
@@ -91,12 +92,16 @@ def _fitting(
     assert errors_in_numpy is not None
     get_errstate = errors_in_numpy.get
     is_recording, is_evaluating, errstate = recording.get(), _evaluating.get(), get_errstate(None)
+    get_shard, shard = _current_shard.get, _current_shard.get()
+    rows = rows_of(shard)
     scalars, groups, progress = replay.scalars, replay.scalars.groups, replay.progress
     are_compared = all(any(group.group is known for known in groups) for group in watch.groups)
     is_unchanged = watch.holds_the_same if are_compared else watch.is_unchanged
 
     def fit(args: tuple[Any, ...]) -> list[Any] | None:
         if recording.get() is not is_recording or _evaluating.get() is not is_evaluating:
+            return None
+        if (now := get_shard()) is not shard and rows_of(now) != rows:
             return None
         if get_errstate(None) is not errstate or captured.version != arrays_version() or not is_unchanged():
             return None

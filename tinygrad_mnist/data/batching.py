@@ -2,12 +2,13 @@
 
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from tinygrad_mnist.data.errors import DataError
+from tinygrad_mnist.data.standardization import Standardizer
 from tinygrad_mnist.numbers import count_text
 
 
@@ -50,6 +51,44 @@ def one_hot(labels: NDArray[Any], classes: int, dtype: DTypeLike = np.float32) -
     rows = np.zeros((len(labels), classes), dtype)
     rows[np.arange(len(labels)), labels] = 1
     return rows
+
+
+def rows_of(total: int, rank: int, ranks: int) -> slice:
+    """Return which of some rows are those of one of several processes.
+
+    Rows that are fewer than the processes are not shared out: each process has all of them.
+
+    Examples
+    --------
+    >>> [rows_of(10, rank, 3) for rank in range(3)]
+    [slice(0, 3, None), slice(3, 6, None), slice(6, 10, None)]
+    >>> rows_of(2, 1, 3)
+    slice(0, 2, None)
+    """
+    if total < ranks:
+        return slice(0, total)
+    return slice(total * rank // ranks, total * (rank + 1) // ranks)
+
+
+class Portion(tuple[Any, Any]):
+    """The rows of a batch that one of several processes has: a pair of inputs and targets.
+
+    Attributes
+    ----------
+    start : int
+        The number of the first row in the batch.
+    total : int
+        Rows of the batch.
+    """
+
+    start: int
+    total: int
+
+    def __new__(cls, inputs: Any, targets: Any, start: int, total: int) -> Self:
+        """Return the pair, with its place in the batch."""
+        self = super().__new__(cls, (inputs, targets))
+        self.start, self.total = start, total
+        return self
 
 
 class Batches:
@@ -138,19 +177,51 @@ class Batches:
         inputs, targets : ndarray
             One batch.
         """
+        for chosen in self._chosen(first):
+            inputs, targets = self._gathered(chosen)
+            yield inputs if self.standardize is None else self.standardize(inputs), targets
+
+    def portions(self, first: int, rank: int, ranks: int) -> Iterator[Portion]:
+        """Go through the same batches as `from_batch`, and make of each the rows of one process alone.
+
+        Parameters
+        ----------
+        first : int
+            The number of batches to leave out.
+        rank, ranks : int
+            The number of the process, from 0, and how many there are.
+
+        Yields
+        ------
+        Portion
+            Its rows of one batch.
+        """
+        for chosen in self._chosen(first):
+            own = rows_of(len(chosen), rank, ranks)
+            if self.standardize is None or isinstance(self.standardize, Standardizer):
+                inputs, targets = self._gathered(chosen[own])
+                inputs = inputs if self.standardize is None else self.standardize(inputs)
+            else:  # another function may look at all rows of a batch
+                inputs, targets = self._gathered(chosen)
+                inputs, targets = self.standardize(inputs)[own], targets[own]
+            yield Portion(inputs, targets, own.start, len(chosen))
+
+    def _chosen(self, first: int) -> Iterator[Any]:
+        """Draw the order of a pass; yield the numbers of the samples of each batch: a range, or an array."""
         samples, size = len(self.inputs), self.batch_size
         self._began = self._state()
-        order = None if self.rng is None else self.rng.permutation(samples)
+        order: Any = range(samples) if self.rng is None else self.rng.permutation(samples)
         for start in range(first * size, samples - samples % size if self.drop_last else samples, size):
-            stop = start + size
-            if order is None:
-                inputs, targets = self.inputs[start:stop], self.targets[start:stop]
-            else:
-                chosen = order[start:stop]
-                # take is faster than inputs[chosen]
-                inputs, targets = self.inputs.take(chosen, axis=0), self.targets.take(chosen, axis=0)
-            yield inputs if self.standardize is None else self.standardize(inputs), targets
+            yield order[start : start + size]
         self._began = None
+
+    def _gathered(self, chosen: Any) -> tuple[NDArray[Any], NDArray[Any]]:
+        """Return samples: views of a range of them."""
+        if isinstance(chosen, range):
+            part = slice(chosen.start, chosen.stop)
+            return self.inputs[part], self.targets[part]
+        # take is faster than inputs[chosen]
+        return self.inputs.take(chosen, axis=0), self.targets.take(chosen, axis=0)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the state of the generator at the beginning of the pass that is under way, as plain data.

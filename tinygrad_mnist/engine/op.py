@@ -152,6 +152,9 @@ class Op:
         ``walk(seeds, targets, reaches)`` continues the walk that has come here on that tape.
     nested_jvp : callable, optional
         The same for forward mode: ``nested_jvp(push, tangents, reaches, out, *arrays, **static)``.
+    exchanges : bool
+        Whether its forward and its rules exchange values between processes (see `engine.shards`): all of them
+        run it, and its rules, equally often and in one order, whatever their values are.
     """
 
     name: str
@@ -173,6 +176,7 @@ class Op:
     stacked: bool = False
     nested: Callable[..., Any] | None = None
     nested_jvp: Callable[..., Any] | None = None
+    exchanges: bool = False
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:

@@ -114,7 +114,7 @@ def argument_reach(
         The operation's result and arguments, as arrays.
     """
     if not op.chooses:
-        if reach is None and op.kind != "linear":
+        if reach is None and op.kind != "linear" and not op.exchanges:  # all processes probe, or none
             return None
         if op.kind == "elementwise":
             return reach

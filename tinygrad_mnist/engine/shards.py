@@ -1,19 +1,23 @@
 """The rows of a batch that this process has, where several processes train one model on one batch.
 
 What looks at a whole batch asks here: batch norm for the sums of all rows, a dropout mask for the rows that
-are this process's, a mean for the weights of all rows. It stands in the engine because layers, losses, the walk
-and the compiler need it, and none of them knows how processes talk to each other.
+are this process's, a mean for the weights of all rows. It stands in the engine because layers, losses, the
+walk and the compiler need it, and none of them knows how processes talk to each other.
 """
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+import numpy as np
 from numpy.typing import NDArray
+
+from tinygrad_mnist.engine.surroundings import surroundings
 
 Array = NDArray[Any]
 
@@ -62,6 +66,42 @@ class Shard:
     total: int
     exchange: Exchange
 
+    def sum(self, arrays: Sequence[Array]) -> list[Array]:
+        """Return the sum of each array over all processes, and count the exchange."""
+        made.latest, made.count = self.exchange, made.count + 1
+        return self.exchange.sum(arrays)
+
+    def any(self, flag: bool) -> bool:
+        """Return whether the flag is true in any process, and count the exchange."""
+        made.latest, made.count = self.exchange, made.count + 1
+        return self.exchange.any(flag)
+
+    def rows_of_all(self, rows: int) -> int:
+        """Return how many rows all processes have of something, if this one has so many."""
+        return rows * self.total // self.rows
+
+
+class _Made(threading.local):
+    """The exchanges that were made in this thread: how many, and through what the latest went."""
+
+    count: int = 0
+    latest: Exchange | None = None
+
+
+made = _Made()
+"""The exchanges of this thread. What may have to be done again looks here whether it made any."""
+
+
+def agreed(before: int, *flags: bool) -> tuple[bool, ...]:
+    """Return what any process says of each flag, if there were exchanges since a count; else the flags.
+
+    What has made exchanges and is done again makes them again: all processes do so, or none.
+    """
+    if made.count == before or made.latest is None:
+        return flags
+    (sums,) = made.latest.sum([np.array(flags, np.float64)])
+    return tuple(bool(one) for one in sums)
+
 
 _current: ContextVar[Shard | None] = ContextVar("shard", default=None)
 
@@ -73,9 +113,11 @@ def current() -> Shard | None:
 
 @contextmanager
 def sharded(shard: Shard | None) -> Iterator[None]:
-    """Let batches inside be the rows of a shard."""
+    """Let batches inside be the rows of a shard; also where a checkpointed function runs again later."""
     token = _current.set(shard)
+    around = surroundings.set((*surroundings.get(), lambda: sharded(shard)))
     try:
         yield
     finally:
+        surroundings.reset(around)
         _current.reset(token)

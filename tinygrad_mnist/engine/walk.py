@@ -32,6 +32,8 @@ from tinygrad_mnist.engine.reach import (
     narrowed,
     reach_of_seed,
 )
+from tinygrad_mnist.engine.shards import agreed, made
+from tinygrad_mnist.engine.shards import current as current_shard
 from tinygrad_mnist.engine.tape import Leaf, Lift, Node, boundary, one_of, recording
 
 _UNHEARD = nullcontext()
@@ -89,7 +91,7 @@ def walk(
         return traced
     hooks = _HookResults()
     told = watching is not None  # a recorder is told of the last pass only, so there has to be a second one
-    careful = record
+    careful, exchanges = record, made.count
     try:
         if not record:
             first = Pass(lift, record=False, careful=False, hooks=hooks)
@@ -102,6 +104,8 @@ def walk(
             )
     except _Doubt:
         careful = True
+    if made.count != exchanges:
+        careful, told = agreed(exchanges, careful, told)
     if careful or told:
         hooks.repeat()
         last = Pass(lift, record=record, careful=careful, hooks=hooks)
@@ -118,6 +122,12 @@ def walk(
 
 class _Doubt(Exception):
     """Raised before a hook would see a NaN that may come from what was not chosen."""
+
+
+def _any_process_has_nan(g: Any) -> bool:
+    """Return whether NaN is in a cotangent, or in that of another process: all stop their first pass then."""
+    shard = current_shard()
+    return has_nan(g) if shard is None else shard.any(has_nan(g))
 
 
 class _HookResults:
@@ -150,7 +160,7 @@ class _HookResults:
         if self.repeating and key in self.results:
             result = self.results[key]
             return g if result is None else result
-        if in_doubt and has_nan(g):
+        if in_doubt and _any_process_has_nan(g):
             raise _Doubt
         result = run_hooks(node, g)
         if in_doubt:
@@ -381,7 +391,7 @@ class Pass:
 
         For a fused operation this is the tape of its plain formula: the joint rule works on arrays alone, so
         it cannot be recorded, and it does not know what was chosen, before it or inside. If all of its result
-        is reached, only the reach is asked of the formula.
+        is reached, only the reach is asked of the formula; but not where processes would have to agree on it.
         """
         op, static = node.op, node.static
         arrays: Any = node.arrays
@@ -407,7 +417,7 @@ class Pass:
         targets = [under for under in boundaries if under is not None]
         arrived, reached, _ = self.over([(out.origin, g)], targets, [reach])
         parts, reaches = ([found.get(under) for under in boundaries] for found in (arrived, reached))
-        if reach is None and not self.record:
+        if reach is None and not self.record and not op.exchanges:
             parts = [
                 None if part is None else kept(part, broadcast_reach(part_reach, part.shape))
                 for part, part_reach in zip(_joint_parts(node, g), reaches, strict=True)

@@ -111,7 +111,7 @@ class _BatchNorm(Module):
 
     def _check_evaluation_by_batch(self, shape: tuple[int, ...]) -> None:
         """Raise if a batch is to be evaluated by its own statistics, and has none."""
-        count = shape[0] * math.prod(shape[2:])
+        count = F.rows_of_batch(shape[0] * math.prod(shape[2:]))
         if count < 2:
             values = "one value" if count else "no values"
             raise ValueError(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from tinygrad_mnist.engine.dtypes import float_dtype
+from tinygrad_mnist.engine.shards import current as current_shard
 from tinygrad_mnist.nn.init import RNG, generator
-from tinygrad_mnist.nn.inputs import TensorLike, as_input
+from tinygrad_mnist.nn.inputs import TensorLike, as_input, rows_each
 
 
 def dropout(input: TensorLike, p: float = 0.5, training: bool = True, *, rng: RNG = None) -> TensorLike:
@@ -89,10 +92,23 @@ def _dropped(input: TensorLike, p: float, training: bool, rng: RNG, axes: int | 
         return input
     dtype = float_dtype(input.dtype)
     shape = input.shape if axes is None else (*input.shape[:axes], *(1,) * (input.ndim - axes))
-    # In float32 whatever the dtype: half the random bits, and equal seeds drop the same elements in every
-    # dtype.
-    keep = generator(rng).random(shape, np.float32) >= p
+    keep = _drawn(input, shape, rng) >= p
     mask = keep.astype(dtype)
     if p < 1:
         mask *= 1 / (1 - p)
-    return input * mask
+    out: TensorLike = input * mask
+    return out
+
+
+def _drawn(input: TensorLike, shape: tuple[int, ...], rng: RNG) -> Any:
+    """Return random numbers of a shape; where processes share a batch, those of its rows that are here.
+
+    They are float32 whatever the dtype: half the random bits, and equal seeds drop the same elements in every
+    dtype.
+    """
+    shard = current_shard()
+    each = None if shard is None else rows_each(input, shard)
+    if shard is None or each is None:
+        return generator(rng).random(shape, np.float32)
+    of_all = generator(rng).random((each * shard.total, *shape[1:]), np.float32)
+    return of_all[each * shard.start : each * (shard.start + shard.rows)]

@@ -17,6 +17,7 @@ from tinygrad_mnist.engine.conditions import found
 from tinygrad_mnist.engine.dtypes import float_dtype, is_integer
 from tinygrad_mnist.engine.pytorch_names import missing_name, with_keyword_advice
 from tinygrad_mnist.engine.random_state import is_replay
+from tinygrad_mnist.engine.shards import current as current_shard
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn.convolution_functions import conv1d, conv2d, conv_transpose2d
 from tinygrad_mnist.nn.dropout_functions import dropout, dropout2d
@@ -381,7 +382,7 @@ def batch_norm(
         )
     if input.ndim > 2:
         n, channels, *lengths = input.shape
-        if training and n * math.prod(lengths) < 2:
+        if training and rows_of_batch(n * math.prod(lengths)) < 2:
             raise _too_few_values(input.shape)
         # The channels become the columns: no copy is made of images whose channels lie last in memory.
         axes = range(input.ndim)
@@ -412,12 +413,22 @@ def _batch_norm_training(
     momentum: float,
     eps: float,
 ) -> Tensor:
-    n = input.shape[0]
+    n, shard = rows_of_batch(input.shape[0]), current_shard()
     if n < 2:
         raise _too_few_values(input.shape)
     update = statistics_updater(running_mean, running_var, momentum, n)
-    out: Tensor = normalization.batch_norm(input, weight, bias, eps=eps, observe=update)
+    out: Tensor
+    if shard is None:
+        out = normalization.batch_norm(input, weight, bias, eps=eps, observe=update)
+    else:
+        out = normalization.synchronized_batch_norm(input, weight, bias, eps=eps, shard=shard, observe=update)
     return out
+
+
+def rows_of_batch(rows: int) -> int:
+    """Return how many rows a batch has of which some are here: more where other processes have the others."""
+    shard = current_shard()
+    return rows if shard is None else shard.rows_of_all(rows)
 
 
 def _too_few_values(shape: tuple[int, ...]) -> ValueError:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tinygrad_mnist.engine.shards import current as current_shard
 from tinygrad_mnist.engine.tape import recording
 from tinygrad_mnist.engine.tensor import Tensor, _lift, apply
 from tinygrad_mnist.nn.activations import ReLU
@@ -95,7 +96,8 @@ def _fitting_arrays(
 
 def _run_in_training(norm: BatchNorm1d, arguments: tuple[Any, ...], rows: int) -> Tensor | None:
     """Apply the fused operation and move the running statistics; None where BatchNorm1d has to decide."""
-    if norm.momentum is None or rows < 2:  # a plain mean over all batches; an error
+    # a plain mean over all batches; an error; statistics of the rows that other processes have, too
+    if norm.momentum is None or rows < 2 or current_shard() is not None:
         return None
     # The bias of the Linear cancels as the mean is subtracted, and is added all the same: the running mean
     # contains it, and a NaN in it is seen as it is without the shortcut.

@@ -2,6 +2,10 @@
 
 What has the weight or the probability 0 contributes 0 to a loss, even where it is multiplied by infinity: a
 class that is masked away by a logit of -inf, say.
+
+Where several processes share a batch, each has the loss of its rows (see `engine.shards`). The mean of these
+losses, weighted by rows, is the loss of the whole batch. A mean over rows is so by itself. What divides by a
+sum of weights, or is a sum, asks what the weights of all rows are, or how many rows there are.
 """
 
 from __future__ import annotations
@@ -14,9 +18,11 @@ from numpy.typing import ArrayLike, DTypeLike
 
 from tinygrad_mnist.engine.conditions import found
 from tinygrad_mnist.engine.dtypes import float_dtype, is_float, is_integer
+from tinygrad_mnist.engine.shards import current as current_shard
 from tinygrad_mnist.engine.tensor import Tensor
-from tinygrad_mnist.nn.inputs import Array, TensorLike, element, real_input, values_of
+from tinygrad_mnist.nn.inputs import Array, TensorLike, element, real_input, rows_each, values_of
 from tinygrad_mnist.ops import loss
+from tinygrad_mnist.ops.exchange import mean_over_shards
 from tinygrad_mnist.ops.loss import IGNORED, multiply_no_nan
 
 REDUCTIONS: Final = ("mean", "sum", "none")
@@ -99,7 +105,8 @@ def cross_entropy(
             label_smoothing=label_smoothing,
         )
         return wide.astype(_HALF)
-    if weight is None and ignore_index == IGNORED and input.ndim == 2:
+    is_plain = weight is None and ignore_index == IGNORED and input.ndim == 2
+    if is_plain and (current_shard() is None or not _may_be_ignored(target)):
         try:
             return _plain_cross_entropy(input, target, reduction, label_smoothing)
         except IndexError:  # a label is no class; looked for only now, as this takes time
@@ -117,9 +124,9 @@ def _plain_cross_entropy(
     # The operation reduces by itself: one node on the tape instead of two. A mean of no rows is NaN by
     # NumPy's rule.
     if reduction not in ("mean", "sum") or not input.size:
-        return _reduced(loss.cross_entropy(input, target, label_smoothing=label_smoothing), reduction)
+        return _reduced(loss.cross_entropy(input, target, label_smoothing=label_smoothing), reduction, input)
     out: Tensor = loss.cross_entropy(input, target, label_smoothing=label_smoothing, reduction=reduction)
-    return out
+    return out if reduction == "mean" else _of_all_shards(out, input)
 
 
 def _weighted_cross_entropy(
@@ -142,9 +149,9 @@ def _weighted_cross_entropy(
     share = kept[:, None].astype(rows.dtype)
     if weight is not None:
         share = share * _class_weight(weight, rows)
-    count = len(rows) if soft else np.sum(share * targets)
+    count = len(rows) if soft else _count_by_shard(np.sum(share * targets), reduction)
     smoothed = (1 - label_smoothing) * targets + label_smoothing / rows.shape[1]
-    return _reduced(loss.cross_entropy(rows, share * smoothed), reduction, shape, count)
+    return _reduced(loss.cross_entropy(rows, share * smoothed), reduction, input, shape, count)
 
 
 def _probability_rows(
@@ -224,7 +231,7 @@ def nll_loss(
     if weight is not None:
         share = np.where(kept, element(_class_weight(weight, rows), labels), 0)
     losses = -_times_share(element(rows, np.arange(len(labels)), labels), share)
-    return _reduced(losses, reduction, shape, np.sum(share))
+    return _reduced(losses, reduction, input, shape, _count_by_shard(np.sum(share), reduction))
 
 
 def _as_target(target: TensorLike) -> TensorLike:
@@ -294,6 +301,11 @@ def require_label(ignore_index: Any) -> None:
         raise TypeError(f"ignore_index={ignore_index!r} was given; expected an integer, as labels are")
 
 
+def _may_be_ignored(target: TensorLike) -> bool:
+    """Return whether one of some labels may be the usual ignored one: not where their dtype has no sign."""
+    return target.ndim == 1 and np.dtype(target.dtype).kind != "u"
+
+
 def _kept(labels: Any, classes: int, ignore_index: int) -> Any:
     """Return which labels are not to be ignored; raise an IndexError if one of them is no class."""
     kept = labels != ignore_index
@@ -337,7 +349,7 @@ def mse_loss(input: TensorLike, target: TensorLike, *, reduction: str = "mean") 
     2.0
     """
     input, target = _floats_of_one_shape(input, target)
-    return _reduced(np.square(input - target), reduction)
+    return _reduced(np.square(input - target), reduction, input)
 
 
 def l1_loss(input: TensorLike, target: TensorLike, *, reduction: str = "mean") -> Tensor:
@@ -362,7 +374,7 @@ def l1_loss(input: TensorLike, target: TensorLike, *, reduction: str = "mean") -
     1.0
     """
     input, target = _floats_of_one_shape(input, target)
-    return _reduced(np.abs(input - target), reduction)
+    return _reduced(np.abs(input - target), reduction, input)
 
 
 def huber_loss(
@@ -401,7 +413,8 @@ def huber_loss(
     input, target = _floats_of_one_shape(input, target)
     difference = input - target
     near, distance = _near(difference, delta)
-    return _reduced(np.where(near, 0.5 * distance**2, delta * (np.abs(difference) - 0.5 * delta)), reduction)
+    losses = np.where(near, 0.5 * distance**2, delta * (np.abs(difference) - 0.5 * delta))
+    return _reduced(losses, reduction, input)
 
 
 def _near(difference: Any, bound: float) -> tuple[Any, Any]:
@@ -450,7 +463,7 @@ def smooth_l1_loss(
     difference = input - target
     near, distance = _near(difference, beta)
     square = 0.5 * distance * (distance / beta)
-    return _reduced(np.where(near, square, np.abs(difference) - 0.5 * beta), reduction)
+    return _reduced(np.where(near, square, np.abs(difference) - 0.5 * beta), reduction, input)
 
 
 # ---- losses of probabilities -----------------------------------------------------------------------------
@@ -496,7 +509,7 @@ def binary_cross_entropy(
             "or pass logits to binary_cross_entropy_with_logits"
         )
     losses = -(target * _bounded_log(input) + (1 - target) * _bounded_log1p(-input))
-    return _reduced(_weighted(losses, weight), reduction)
+    return _reduced(_weighted(losses, weight), reduction, input)
 
 
 def _bounded_log(x: Any) -> Any:
@@ -556,7 +569,7 @@ def binary_cross_entropy_with_logits(
     share = target if pos_weight is None else _broadcast_weight(pos_weight, input, "pos_weight") * target
     slope = np.where(positive, 1 - target, -share)
     losses = _times_share(input, slope) + (1 - target + share) * tail
-    return _reduced(_weighted(losses, weight), reduction)
+    return _reduced(_weighted(losses, weight), reduction, input)
 
 
 def kl_div(
@@ -609,8 +622,8 @@ def kl_div(
         losses = own - _times_share(input, target)
     if reduction == "batchmean":
         rows = input.shape[0] if input.ndim else 1
-        return _reduced(losses, "mean", count=rows)
-    return _reduced(losses, reduction)
+        return _reduced(losses, "mean", input, count=rows)
+    return _reduced(losses, reduction, input)
 
 
 # ---- what they share -------------------------------------------------------------------------------------
@@ -727,7 +740,13 @@ def _broadcast_weight(weight: TensorLike | float, like: TensorLike, name: str) -
     return weight.astype(like.dtype)
 
 
-def _reduced(losses: Any, reduction: str, shape: tuple[int, ...] | None = None, count: Any = None) -> Tensor:
+def _reduced(
+    losses: Any,
+    reduction: str,
+    input: TensorLike,
+    shape: tuple[int, ...] | None = None,
+    count: Any = None,
+) -> Tensor:
     """Return the mean, the sum or the losses themselves.
 
     Parameters
@@ -736,6 +755,8 @@ def _reduced(losses: Any, reduction: str, shape: tuple[int, ...] | None = None, 
         The losses of rows or elements.
     reduction : str
         One of ``REDUCTIONS``.
+    input : Tensor or ndarray
+        Of what they are the losses.
     shape : tuple of int, optional
         The shape of the result for ``none``, if it is another one.
     count : number, optional
@@ -743,11 +764,11 @@ def _reduced(losses: Any, reduction: str, shape: tuple[int, ...] | None = None, 
     """
     out: Tensor
     if losses.dtype == _HALF and reduction != "none":  # float16 is for storage: sums are taken in float32
-        return _reduced(losses.astype(np.float32), reduction, shape, count).astype(_HALF)
+        return _reduced(losses.astype(np.float32), reduction, input, shape, count).astype(_HALF)
     if reduction == "mean":
         out = _mean(losses) if count is None else losses.sum() / count
     elif reduction == "sum":
-        out = losses.sum()
+        out = _of_all_shards(losses.sum(), input)
     elif reduction == "none":
         out = losses if shape is None else losses.reshape(shape)
     else:
@@ -761,3 +782,27 @@ def _mean(losses: Any) -> Any:
         return losses.mean()
     # Measured: forward and backward together, this product takes 12 us less than a mean.
     return losses @ np.full(n, 1 / n, losses.dtype)
+
+
+def _count_by_shard(count: Any, reduction: str) -> Any:
+    """Return what a shard divides the sum of its losses by, of what a whole batch would: the sum of weights.
+
+    It is the sum of all weights, times the rows of the shard over those of the batch. All processes exchange
+    it, whatever their labels are.
+    """
+    shard = current_shard()
+    if shard is None or reduction != "mean":
+        return count
+    wide = count.astype(np.float64) / shard.rows  # of a row, as what is exchanged is weighted by rows
+    return (shard.rows * mean_over_shards(wide, shard=shard)).astype(count.dtype)
+
+
+def _of_all_shards(total: Any, input: TensorLike) -> Any:
+    """Return a sum over the rows of a shard so that its mean over all shards is the sum over all rows.
+
+    A sum over a Parameter stays as it is: it is the same in all processes, and so is its mean.
+    """
+    shard = current_shard()
+    if shard is None or rows_each(input, shard) is None:
+        return total
+    return total * (shard.total / shard.rows)

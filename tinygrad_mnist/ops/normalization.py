@@ -16,8 +16,10 @@ import numpy as np
 
 from tinygrad_mnist.engine.dtypes import is_float
 from tinygrad_mnist.engine.op import POSITIVE, REAL, Sample, fused
+from tinygrad_mnist.ops.exchange import mean_over_shards, statistics_over_shards
 from tinygrad_mnist.ops.half import HALF, single, stored
 from tinygrad_mnist.ops.reduction import deviations
+from tinygrad_mnist.ops.values import arrays_of
 
 _LARGE = 64_000
 """Elements above which einsum sums products faster than a temporary array of products and its sum."""
@@ -190,6 +192,112 @@ batch_norm = fused(
     domain=(REAL, POSITIVE, REAL),
     samples=(Sample(((4, 3), (3,), (3,)), {"eps": 1e-5}), Sample(((3, 1), (1,), (1,)), {"eps": 0.1})),
 )
+
+# ---- batch norm of a batch that several processes share --------------------------------------------------
+
+
+def synchronized(x: Any, weight: Any, bias: Any, eps: float, shard: Any = None) -> tuple[Any, Any, Any]:
+    """Return the rows of a shard, normalised by the mean and variance of all rows; and these two.
+
+    It is the plain formula of batch norm on several processes. Each takes the statistics of its own rows.
+    What joins them is `statistics_over_shards`, in float64: one exchange, and one more in the gradient.
+    """
+    rows = single(x)
+    mean = np.mean(rows, axis=0)
+    rounding = np.mean(rows - mean, axis=0)  # of the mean; it shows where numbers are far from 0
+    centred = deviations(rows, 0)
+    own = np.stack([mean, np.mean(centred**2, axis=0)]).astype(np.float64)
+    own = own + np.stack([arrays_of(rounding), np.zeros_like(arrays_of(rounding))])
+    joined = statistics_over_shards(own, shard=shard, rows=len(rows), eps=eps)
+    shift, var = joined[0].astype(rows.dtype), joined[1].astype(rows.dtype)
+    out = (centred + shift) * (weight / np.sqrt(var + eps)) + bias
+    dtype = np.result_type(x.dtype, weight.dtype, bias.dtype)
+    return stored(out, dtype), (own[0] - joined[0]).astype(rows.dtype), var
+
+
+def _synchronized_formula(
+    x: Any, weight: Any, bias: Any, eps: float, shard: Any = None, observe: Any = None
+) -> Any:
+    return synchronized(x, weight, bias, eps, shard)[0]
+
+
+def _synchronized_forward(
+    x: Any, weight: Any, bias: Any, eps: float, shard: Any = None, observe: Any = None
+) -> tuple[Any, Any]:
+    """Return the rows of a shard, normalised by all rows, and what the gradient needs.
+
+    ``observe(mean, var)`` is called with the statistics of all rows, the variance biased, of shape (c,).
+    """
+    x, weight, bias = _promoted(x, weight, bias)
+    if x.dtype == HALF:
+        out, saved = _synchronized_forward(single(x), single(weight), single(bias), eps, shard, observe)
+        return out.astype(HALF), saved
+    centred, mean, own = _own_statistics(x, eps)
+    shift, spread = statistics_over_shards(own, shard=shard, rows=len(x), eps=eps)
+    scale = 1 / np.sqrt(spread + eps)
+    # The values less the mean of all rows are `centred + shift`, which is never made: the shift goes into
+    # what is added in each column.
+    weight_scale = weight * scale
+    out = _each_row(np.multiply, centred, weight_scale.astype(x.dtype))
+    _each_row(np.add, out, (bias + shift * weight_scale).astype(x.dtype), out=out)
+    if observe is not None:
+        observe((own[0] - shift).astype(x.dtype), spread.astype(x.dtype))
+    kept = (x, mean) if _is_large(x) and mean is not None else (centred, None)
+    return out, (*kept, shift, scale, weight_scale)
+
+
+def _own_statistics(x: Any, eps: float) -> tuple[Any, Any, Any]:
+    """Return columns less their mean; what was subtracted; and mean and variance in float64, shape (2, c)."""
+    shares = averaging(x)
+    mean = shares.dot(x)
+    centred = _each_row(np.subtract, x, mean)
+    if _is_large(x):
+        var = _sums_of_large_product(centred, centred) / len(x)
+    else:
+        var = shares.dot(centred * centred)
+    if np.dot(mean, mean) <= _FAR * _FAR * np.sum(var + eps):
+        return centred, mean, np.stack([mean, var]).astype(np.float64)
+    # the rounding of the mean would show
+    exact = mean.astype(np.float64) + np.mean(centred, axis=0, dtype=np.float64)
+    centred = deviations(centred, 0)
+    return centred, None, np.stack([exact, np.mean(centred * centred, axis=0, dtype=np.float64)])
+
+
+def _synchronized_joint(
+    g: Any, needed: Any, out: Any, saved: Any, x: Any, weight: Any, bias: Any, eps: float,
+    shard: Any = None, observe: Any = None,
+) -> tuple[Any, ...]:  # fmt: skip
+    # As `batch_norm_joint`: with the normalised values z and the cotangent h = g * weight of z, that of x is
+    # scale * (h - mean(h) - z * mean(h * z)). The two means are those of all rows.
+    kept, mean, shift, scale, weight_scale = saved
+    centred = kept if mean is None else _each_row(np.subtract, kept, mean)
+    g = single(g)
+    n = len(g)
+    product = _sums_of_large_product(centred, g) if _is_large(g) else _column_sums_of_product(g, centred)
+    sums = np.stack([filled(n, 1.0, g.dtype).dot(g), product]).astype(np.float64)
+    sums[1] += shift * sums[0]  # of g times the values less the mean of all rows
+    weight_part, bias_part = (scale * sums[1]).astype(g.dtype), sums[0].astype(g.dtype)
+    if not needed[0]:
+        return None, weight_part, bias_part
+    means = mean_over_shards(sums, shard=shard) / n
+    slope = -means[1] * scale * scale
+    part = _each_row(np.multiply, centred, slope.astype(g.dtype), out=None if mean is None else centred)
+    part += g
+    _each_row(np.add, part, (shift * slope - means[0]).astype(g.dtype), out=part)
+    _each_row(np.multiply, part, weight_scale.astype(g.dtype), out=part)
+    return part, weight_part, bias_part
+
+
+synchronized_batch_norm = fused(
+    _synchronized_forward,
+    _synchronized_joint,
+    _synchronized_formula,
+    name="synchronized_batch_norm",
+    exchanges=True,
+    domain=(REAL, POSITIVE, REAL),
+    samples=(Sample(((4, 3), (3,), (3,)), {"eps": 1e-5}), Sample(((3, 1), (1,), (1,)), {"eps": 0.1})),
+)
+"""Batch norm by the mean and the variance of all rows of a batch, of which each process has a shard."""
 
 # ---- batch norm by running statistics ---------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from tinygrad_mnist.data import DataError, Dataset
 from tinygrad_mnist.numbers import printable, size_text
 from tinygrad_mnist.training.checkpoints.checkpoint import Checkpoint, require_checkpoint
+from tinygrad_mnist.training.distributed.communicator import Communicator
 from tinygrad_mnist.training.errors import CheckpointError
 from tinygrad_mnist.training.prediction import BATCH, Forward, Standardize, predict, predict_by_checkpoint
 from tinygrad_mnist.training.training_data import load_data
@@ -44,6 +45,7 @@ def evaluate(
     *,
     label_smoothing: float = 0.0,
     batch_size: int = BATCH,
+    communicator: Communicator | None = None,
 ) -> Evaluation:
     """Evaluate a model on images and their labels.
 
@@ -63,12 +65,15 @@ def evaluate(
         Share of the targets that is spread over all classes, in the loss.
     batch_size : int
         Images at a time.
+    communicator : Communicator, optional
+        Processes that share the work, as for `predict`.
 
     Returns
     -------
     Evaluation
     """
-    return _compared(predict(model, images, standardize, batch_size), labels, label_smoothing)
+    probabilities = predict(model, images, standardize, batch_size, communicator=communicator)
+    return _compared(probabilities, labels, label_smoothing)
 
 
 def _compared(

@@ -23,6 +23,8 @@ from tinygrad_mnist.nn import functional as F
 from tinygrad_mnist.nn.module import evaluation_mode
 from tinygrad_mnist.numbers import size_text
 from tinygrad_mnist.training.checkpoints.checkpoint import Checkpoint, require_checkpoint
+from tinygrad_mnist.training.distributed.communicator import Communicator
+from tinygrad_mnist.training.distributed.sharing import chunks_of, joined
 from tinygrad_mnist.training.errors import CheckpointError
 
 Standardize = Callable[[NDArray[Any]], NDArray[Any]]
@@ -44,6 +46,7 @@ def predict(
     *,
     tta: bool = False,
     background: int = 0,
+    communicator: Communicator | None = None,
 ) -> NDArray[np.float32]:
     """Return the probabilities that a model gives each class.
 
@@ -66,20 +69,27 @@ def predict(
         Whether to average over each image and its four shifts by one pixel (test-time augmentation).
     background : int
         The value of the pixels that come in by these shifts.
+    communicator : Communicator, optional
+        Processes that share the work: each takes some of the groups of `batch_size` images, and all of them
+        get the probabilities, with the same bits as one process. All of them call this.
 
     Returns
     -------
     ndarray
         float32, shape (n, classes).
     """
-    parts = []
+
+    def group(start: int) -> NDArray[np.float32]:
+        part = images[start : start + batch_size]
+        copies = shifted(part, background) if tta else part[np.newaxis]
+        found = [F.softmax(model(Tensor(standardize(copy))), dim=1).numpy() for copy in copies]
+        mean: NDArray[Any] = sum(found[1:], start=found[0]) / np.float32(len(found)) if tta else found[0]
+        return mean
+
+    starts = range(0, len(images), batch_size)
+    own = chunks_of(len(starts), communicator)
     with no_grad(), evaluation_mode():
-        for start in range(0, len(images), batch_size):
-            part = images[start : start + batch_size]
-            copies = shifted(part, background) if tta else part[np.newaxis]
-            found = [F.softmax(model(Tensor(standardize(copy))), dim=1).numpy() for copy in copies]
-            parts.append(sum(found[1:], start=found[0]) / np.float32(len(found)) if tta else found[0])
-    return np.concatenate(parts)
+        return np.concatenate(joined(lambda: [group(starts[number]) for number in own], communicator))
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,10 +12,24 @@ import pytest
 
 from tinygrad_mnist.compiler.machine import why_unavailable
 from tinygrad_mnist.data import Dataset
-from tinygrad_mnist.training import SCHEDULES, Callback, CheckpointError, ModelFileError, Recipe, RecipeError, RunError, Training, find_model_file, load_checkpoint, resume_run, save_checkpoint, train
-from tinygrad_mnist.training.runs import resumed_run
+from tinygrad_mnist.training import (
+    SCHEDULES,
+    Callback,
+    CheckpointError,
+    ModelFileError,
+    Recipe,
+    RecipeError,
+    RunError,
+    Training,
+    find_model_file,
+    load_checkpoint,
+    resume_run,
+    save_checkpoint,
+    train,
+)
 from tinygrad_mnist.training.checkpoints.checkpoint import load_state
 from tinygrad_mnist.training.recipe.recipes import changes_for
+from tinygrad_mnist.training.runs import resumed_run
 from tinygrad_mnist.training.runs.verification import first_difference
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
@@ -295,7 +309,7 @@ def test_another_machine_is_said_once(
     train(recipe, patterns, out="run", callbacks=[Presses(3)])
     now = resumed_run.machine()
     other = {**now, "threads": 7, "versions": {**now["versions"], "numpy": "9.9"}}
-    monkeypatch.setattr(resumed_run, "machine", lambda: other)
+    monkeypatch.setattr(resumed_run, "machine", lambda communicator: other)
     told = Told()
     outcome = resume_run("run", data=patterns, callbacks=[told])
     (sentence,) = told.sentences
@@ -329,7 +343,8 @@ def test_a_damaged_file_of_a_finished_run_is_written_again(
     if name == "metrics.jsonl":
         assert path.read_bytes() == before
     saved = load_checkpoint("run").model.state_dict()
-    assert all(np.array_equal(saved[key], value) for key, value in whole.checkpoint.model.state_dict().items())
+    trained = whole.checkpoint.model.state_dict()
+    assert all(np.array_equal(saved[key], value) for key, value in trained.items())
 
 
 def test_a_report_is_not_left_of_an_earlier_state(small: Recipe, patterns: Dataset) -> None:

@@ -10,10 +10,10 @@ import pytest
 from tinygrad_mnist.compiler.errors import JitError
 from tinygrad_mnist.data import Dataset
 from tinygrad_mnist.training import Recipe, TrainingError, find_model_file
-from tinygrad_mnist.training.runs import verification
 from tinygrad_mnist.training.recipe.recipes import changes_for
-from tinygrad_mnist.training.training_data import Choice
+from tinygrad_mnist.training.runs import verification
 from tinygrad_mnist.training.runs.verification import first_difference, verify_resume
+from tinygrad_mnist.training.training_data import Choice
 
 
 @pytest.fixture

@@ -68,6 +68,8 @@ class Checkpointing(Callback):
         How often, as "500 steps" or "30 seconds".
     """
 
+    on_every_rank = False
+
     def __init__(self, save: Callable[[Training], None], every: str = EVERY) -> None:
         self.save = save
         self.every = interval(every)

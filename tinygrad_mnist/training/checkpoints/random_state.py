@@ -7,6 +7,7 @@ come next. Three kinds of generators are known: NumPy's ``Generator``, its older
 
 from __future__ import annotations
 
+import ctypes
 import math
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -136,6 +137,56 @@ def set_generators_of(owners: Mapping[str, object], state: Mapping[str, Any]) ->
         if isinstance(error, CheckpointError):
             raise
         raise CheckpointError(f"a state of random numbers is damaged ({error})") from error
+
+
+class Generators:
+    """The generators of a model, of other objects and of the process, found once, and noted often.
+
+    Parameters
+    ----------
+    model : Module
+        Its generators are found as by `random_state`.
+    owners : mapping
+        As `generators_of` takes them.
+
+    Examples
+    --------
+    >>> layer = nn.Dropout(0.5, rng=0)
+    >>> generators = Generators(layer, {})
+    >>> generators.note()
+    >>> ones = np.ones(8, np.float32)
+    >>> first = layer(ones)
+    >>> generators.put_back()
+    >>> bool((layer(ones) == first).all())
+    True
+    """
+
+    def __init__(self, model: nn.Module, owners: Mapping[str, object]) -> None:
+        of_model, of_owners = _found(_modules_of(model))[1], _found(_parts_of(owners), _LONGEST)[1]
+        self._sources = [*of_model, *of_owners]
+        self._global = b""
+        self._noted: dict[str, Any] = {}
+
+    def note(self) -> None:
+        """Keep the states that the generators have now."""
+        noted, root = self._noted, init.root_seed()
+        noted["generators"] = [_kind_of(source).get(source) for source in self._sources]
+        noted["root"] = None if root is None else _seed_state(root)
+        noted["python"] = random.getstate()
+        if (now := _global_bytes()) != self._global or not now:  # to read it takes as long as all the others
+            self._global, noted["numpy"] = now, np.random.get_state(legacy=False)  # noqa: NPY002
+
+    def put_back(self) -> None:
+        """Let the generators have the states that were noted last."""
+        _set(self._sources, self._noted)
+
+
+def _global_bytes() -> bytes:
+    """Return the memory of NumPy's global generator, to compare it; none where it is of another kind."""
+    bits = np.random.get_bit_generator()
+    if type(bits) is not np.random.MT19937:
+        return b""
+    return ctypes.string_at(bits.ctypes.state_address, 625 * 4)  # its words, and the place among them
 
 
 def _set_each(sources: list[Any], contents: Sequence[Mapping[str, Any]]) -> None:

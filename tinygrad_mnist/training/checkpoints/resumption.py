@@ -28,7 +28,6 @@ from tinygrad_mnist.training.checkpoints.random_state import (
 from tinygrad_mnist.training.errors import CheckpointError, TrainingError
 from tinygrad_mnist.training.loop.compilation import JitDecision, hindrance
 from tinygrad_mnist.training.loop.history import History, Record, known
-from tinygrad_mnist.training.loop.sources import opened
 from tinygrad_mnist.training.recipe.choices import JIT
 
 if TYPE_CHECKING:
@@ -259,7 +258,7 @@ def _set_modes(training: Training, modes: Mapping[str, bool]) -> None:
 
 
 def _open(training: Training, batch: int) -> None:
-    training.drawn = opened(training.data, batch) if batch else None
+    training.drawn = training.opened(batch) if batch else None
 
 
 def _undoing(training: Training, state: Mapping[str, Any], is_longer: bool) -> list[Callable[[], Any]]:

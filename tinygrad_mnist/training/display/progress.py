@@ -54,6 +54,8 @@ class Progress(Callback):
     ...
     """
 
+    on_every_rank = False
+
     noun: str = "sample"
     """A word for what is trained on."""
 

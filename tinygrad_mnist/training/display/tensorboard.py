@@ -51,6 +51,8 @@ class TensorBoard(Callback):
     ...     callback = TensorBoard(folder)  # training.fit(..., callbacks=[callback])
     """
 
+    on_every_rank = False
+
     def __init__(
         self, folder: str | os.PathLike[str], *, histograms: bool = True, text: str | None = None
     ) -> None:

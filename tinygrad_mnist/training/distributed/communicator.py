@@ -1,26 +1,52 @@
 """What several processes say to each other, over MPI: sums, flags, and whatever can be pickled.
 
-Every method is collective: all ranks call it, in the same order.
+Every method is collective: all ranks call it, in the same order. Python's handlers of signals run between
+exchanges, not in one.
 """
 
 from __future__ import annotations
 
+import atexit
+import os
+import pickle
 import socket
-from collections.abc import Sequence
+import sys
+import zlib
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from time import perf_counter
-from typing import Any, Final
+from functools import cache
+from math import inf
+from time import perf_counter, sleep
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_mnist.engine.shards import Refused
-from tinygrad_mnist.training.errors import TrainingError
+from tinygrad_mnist.training.distributed.errors import ExchangeError, OutOfStepError, RankLostError
+from tinygrad_mnist.training.distributed.watch import (
+    BROADCAST,
+    ENDING,
+    GATHERING,
+    SUM,
+    WORKING,
+    State,
+    Watch,
+    end_all,
+    seconds_of,
+)
 
 Array = NDArray[Any]
 
-_CALLS: Final = 1024
-"""The number of a call is sent by this modulus, so that it is exact in float32 for thousands of ranks."""
+PATIENCE: Final = 2.0
+"""Seconds for which a process with an exception waits whether the others have one too."""
+
+_CODES: Final = 1021
+"""What is sent of the number of an exchange is below this: its sum over thousands of ranks is exact in
+float32; a prime number, so that sizes that differ by a power of two differ."""
+
+_BUFFERS: Final = 256
+"""How many buffers are kept: a model has one size of gradients, and a few of batch norms."""
 
 
 class Communicator:
@@ -30,6 +56,9 @@ class Communicator:
     ----------
     comm : mpi4py.MPI.Comm
         What joins them, such as ``MPI.COMM_WORLD``. It is duplicated, so that nothing else is mixed in.
+    time_limit : float, optional
+        Seconds that an exchange may take. A process that waits longer says so and ends. Without it, the
+        variable of the environment ``TINYGRAD_MNIST_EXCHANGE_SECONDS`` sets it; else it is 60.
 
     Attributes
     ----------
@@ -39,17 +68,38 @@ class Communicator:
         How many there are.
     host : str
         The name of this machine.
+    hosts : list of str
+        The machine of each rank.
     waited : float
         Seconds spent in exchanges so far.
+    step : int or None
+        The step of training that is under way, for messages; who trains sets it.
+    members : list of int
+        The number that each rank had at first: of those that are left after `shrink`.
+    lost : list of str
+        The processes that were lost, in words.
     """
 
-    def __init__(self, comm: Any) -> None:
-        self._comm = comm.Dup()
-        self.rank, self.size = int(self._comm.rank), int(self._comm.size)
+    def __init__(self, comm: Any, *, time_limit: float | None = None) -> None:
+        from mpi4py import MPI
+
+        seconds = seconds_of(time_limit)
+        self.mpi = comm.Dup()
+        self.mpi.Set_errhandler(MPI.ERRORS_RETURN)
+        self.rank, self.size = int(self.mpi.rank), int(self.mpi.size)
         self.host = socket.gethostname()
         self.waited = 0.0
+        self.step: int | None = None
         self._calls = 0
         self._buffers: dict[tuple[int, Any], Array] = {}
+        self.closed = self._busy = self._lost = False
+        self._in_place = MPI.IN_PLACE
+        self.hosts: list[str] = self.mpi.allgather(self.host)
+        self.members = list(range(self.size))
+        self.lost: list[str] = []
+        self._pid = os.getpid()
+        atexit.register(self._at_exit)
+        self._watch = Watch(self.mpi.Dup(), self.hosts, seconds)
 
     @property
     def is_writer(self) -> bool:
@@ -57,7 +107,19 @@ class Communicator:
         return self.rank == 0
 
     def sum(self, arrays: Sequence[Array]) -> list[Array]:
-        """Return the sum of each array over all ranks: new arrays, of the same bits in each rank."""
+        """Return the sum of each array over all ranks: new arrays, of the same bits in each rank.
+
+        Arrays of integers and truth values are summed exactly, those of float16 in float32.
+
+        Raises
+        ------
+        Refused
+            If a rank has taken part by `refuse`.
+        OutOfStepError
+            If the ranks made different exchanges.
+        RankLostError
+            If a rank is lost.
+        """
         return self._summed(arrays, refuses=False)
 
     def refuse(self, arrays: Sequence[Array]) -> None:
@@ -70,39 +132,76 @@ class Communicator:
         return bool(self.sum([np.array([flag], np.float64)])[0][0])
 
     def gather(self, value: Any) -> list[Any]:
-        """Return the values of all ranks, in their order, in each of them."""
-        began = perf_counter()
-        found: list[Any] = self._comm.allgather(value)
-        self.waited += perf_counter() - began
-        return found
+        """Return the values of all ranks, in their order, in each of them; they are pickled."""
+        found: list[_Sealed] = self._exchange(GATHERING, 0, self.mpi.allgather, _Sealed.of(value))
+        return [self._opened(one) for one in found]
 
     def broadcast(self, value: Any, root: int = 0) -> Any:
-        """Return the value of one rank, in each of them."""
+        """Return the value of one rank, in each of them; it is pickled."""
+        sealed = _Sealed.of(value) if self.rank == root else None
+        return self._opened(self._exchange(BROADCAST, 0, self.mpi.bcast, sealed, root))
+
+    def meet(self, seconds: float) -> bool:
+        """Return whether all ranks come here within some seconds; if not, it is of no more use.
+
+        A process that waits here does not spin, and its handlers of signals run.
+        """
+        if self._lost:
+            return False
         began = perf_counter()
-        found = self._comm.bcast(value, root=root)
-        self.waited += perf_counter() - began
-        return found
+        self._watch.state = State(began, ENDING, self._calls, 0)
+        try:
+            request = self.mpi.Ibarrier()
+            while not request.Test():
+                if perf_counter() > began + seconds:
+                    return False
+                sleep(0.005)
+        except Exception:  # a rank is lost
+            self._lost = True
+            return False
+        finally:
+            self._watch.state = State(perf_counter(), WORKING, self._calls, 0)
+        return True
+
+    def close(self) -> None:
+        """Free what belongs to it; all ranks call this, and use it no more."""
+        if not self.closed:
+            self.abandon()
+            self.mpi.Free()
+
+    def abandon(self) -> None:
+        """Use it no more, without the others: for one that has lost a rank."""
+        self.closed = True
+        atexit.unregister(self._at_exit)
+        self._watch.stop()
+
+    def _at_exit(self) -> None:
+        """Wait for the others before MPI ends, which cannot be interrupted; end them if this one failed."""
+        if os.getpid() != self._pid:
+            return
+        failed = getattr(sys, "last_value", None) is not None  # an exception that nobody caught
+        met = self.meet(PATIENCE if failed else inf)
+        if failed and not met:
+            sys.stderr.write(f"rank {self.rank} on {self.host} ended by this exception, and ends all\n")
+            end_all(self.mpi, 1)
+        self._watch.stop()
+        if not met:  # MPI waits for a lost rank as long as it is a member
+            with suppress(Exception):
+                self.mpi.Revoke()
+                self.mpi.Shrink()
 
     def _summed(self, arrays: Sequence[Array], *, refuses: bool) -> list[Array]:
-        dtype = np.result_type(np.float32, *(array.dtype for array in arrays))
         size = sum(array.size for array in arrays)
-        buffer = self._buffers.get((size, dtype))
-        if buffer is None:
-            buffer = self._buffers[size, dtype] = np.empty(size + 2, dtype)
+        buffer = self._buffer(size, _dtype_of(arrays))
         end = 0
         for array in arrays:
             begin, end = end, end + array.size
-            buffer[begin:end] = 0 if refuses else array.ravel()
-        self._calls = (self._calls + 1) % _CALLS
-        buffer[size:] = self._calls, refuses
-        began = perf_counter()
-        self._comm.Allreduce(_in_place(), buffer)
-        self.waited += perf_counter() - began
-        if buffer[size] != self._calls * self.size:
-            raise TrainingError(
-                "the processes are out of step: one of them made another exchange than the others; a model "
-                "or a callback that does other things in one process than in another is the usual cause"
-            )
+            buffer[begin:end].reshape(array.shape)[...] = 0 if refuses else array
+        code = (self._calls * 31 + size) % _CODES
+        buffer[size:] = code, refuses
+        self._exchange(SUM, size, self.mpi.Allreduce, self._in_place, buffer)
+        if buffer[size] != code * self.size:
+            raise self._told(OutOfStepError(_OUT_OF_STEP))
         if buffer[size + 1]:
             raise Refused
         found, end = [], 0
@@ -111,15 +210,172 @@ class Communicator:
             found.append(buffer[begin:end].reshape(array.shape).astype(array.dtype))
         return found
 
+    def _buffer(self, size: int, dtype: np.dtype[Any]) -> Array:
+        buffer = self._buffers.get((size, dtype))
+        if buffer is None:
+            if len(self._buffers) >= _BUFFERS:
+                self._buffers.clear()
+            buffer = self._buffers[size, dtype] = np.empty(size + 2, dtype)
+        return buffer
 
-def _in_place() -> Any:
-    from mpi4py import MPI
+    def _exchange(self, kind: int, size: int, method: Callable[..., Any], *arguments: Any) -> Any:
+        """Call a collective method of MPI, under the time limit."""
+        if os.getpid() != self._pid:
+            raise ExchangeError("a process that was forked from a rank takes no part in its exchanges")
+        if self._busy:
+            raise ExchangeError(
+                "two threads exchange over one communicator at the same time; give each training its own, "
+                "as MPI.COMM_WORLD.Dup()"
+            )
+        self._busy = True
+        self._calls += 1
+        began = perf_counter()
+        self._watch.state = State(began, kind, self._calls, size)
+        try:
+            return method(*arguments)
+        except Exception as error:
+            raise self._told(error) from error
+        finally:
+            ended = perf_counter()
+            self._watch.state = State(ended, WORKING, self._calls, 0)
+            self._busy = False
+            self.waited += ended - began
 
-    return MPI.IN_PLACE
+    def _told(self, error: Exception) -> Exception:
+        """Return the error of ours for one of MPI's; that a rank is lost explains any other."""
+        from mpi4py import MPI
+
+        kind = error.Get_error_class() if isinstance(error, MPI.Exception) else None
+        if kind in (MPI.ERR_PROC_FAILED, MPI.ERR_PROC_FAILED_PENDING, MPI.ERR_REVOKED) or self._has_lost():
+            self.mpi.Revoke()  # so that nobody waits in an exchange in which this process takes no part
+            failed = self.mpi.Get_failed()
+            ranks = sorted(MPI.Group.Translate_ranks(failed, None, self.mpi.group))
+            self._lost = True
+            return RankLostError(
+                [self.members[rank] for rank in ranks], [self.hosts[rank] for rank in ranks], self.step
+            )
+        if kind == MPI.ERR_TRUNCATE:
+            return OutOfStepError(_OUT_OF_STEP)
+        if isinstance(error, MPI.Exception):
+            return ExchangeError(f"an exchange between the processes failed: {error.Get_error_string()}")
+        return error
+
+    def _has_lost(self) -> bool:
+        """Return whether a rank is lost; what went wrong may be known a moment before the cause is."""
+        if not is_fault_tolerant():
+            return False
+        until = perf_counter() + _KNOWN_AFTER
+        while perf_counter() < until:
+            if self.mpi.Is_revoked() or self.mpi.Get_failed().size:
+                return True
+            with suppress(Exception):
+                self.mpi.Iprobe()  # lets MPI hear of it
+            sleep(0.01)
+        return False
+
+    def _opened(self, sealed: Any) -> Any:
+        """Return what was sent. Of an exchange with a rank that is lost MPI may return anything."""
+        if not isinstance(sealed, _Sealed) or zlib.crc32(sealed.pickled) != sealed.checksum:
+            raise self._told(OutOfStepError(_OUT_OF_STEP))
+        return pickle.loads(sealed.pickled)
+
+    # ---- going on without a rank that is lost --------------------------------------------------------------
+
+    def settled(self, is_done: bool) -> bool:
+        """Return whether all ranks are done with something, and none was lost; the same in all that are left.
+
+        It is an exchange that works where others fail. Where it returns False, all of them `shrink`.
+        """
+        if not is_fault_tolerant():
+            return is_done
+        began = perf_counter()
+        self._watch.state = State(began, GATHERING, self._calls, 0)
+        if not is_done:
+            self.mpi.Revoke()
+        try:
+            return bool(self.mpi.Agree(int(is_done)))
+        except Exception:  # that a rank is lost, which all of them are told
+            return False
+        finally:
+            self._watch.state = State(perf_counter(), WORKING, self._calls, 0)
+            self.waited += perf_counter() - began
+
+    def shrink(self) -> list[str]:
+        """Go on without the ranks that are lost; return them, in words. All that are left call this.
+
+        They keep their order, and have the numbers from 0 again.
+        """
+        from mpi4py import MPI
+
+        began = perf_counter()
+        self._watch.state = State(began, GATHERING, self._calls, 0)
+        before = self.mpi
+        before.Revoke()
+        self.mpi = before.Shrink()
+        self.mpi.Set_errhandler(MPI.ERRORS_RETURN)
+        left = MPI.Group.Translate_ranks(self.mpi.group, None, before.group)
+        gone = [rank for rank in range(self.size) if rank not in left]
+        lost = [f"rank {self.members[rank]} on {self.hosts[rank]}" for rank in gone]
+        self.lost += lost
+        self.members, self.hosts = [self.members[rank] for rank in left], [self.hosts[rank] for rank in left]
+        self.rank, self.size = int(self.mpi.rank), int(self.mpi.size)
+        self._calls, self._lost = 0, False
+        self._watch.stop()
+        try:
+            self._watch = Watch(self.mpi.Dup(), self.hosts, self._watch.seconds)
+        except Exception:  # one more is lost, which the next exchange tells all
+            self.mpi.Revoke()
+        self.waited += perf_counter() - began
+        return lost
+
+
+class _Sealed(NamedTuple):
+    """A value as it is sent, pickled, with a checksum."""
+
+    pickled: bytes
+    checksum: int
+
+    @classmethod
+    def of(cls, value: Any) -> _Sealed:
+        pickled = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
+        return cls(pickled, zlib.crc32(pickled))
+
+
+def is_fault_tolerant() -> bool:
+    """Return whether MPI goes on where a rank is lost: whether it was started with ``--with-ft ulfm``."""
+    return os.environ.get("OMPI_MCA_mpi_ft_enable", "0") not in ("", "0", "false")
+
+
+_KNOWN_AFTER: Final = 2.0
+"""Seconds after which a process knows of a rank that is lost."""
+
+_OUT_OF_STEP: Final = (
+    "the processes are out of step: one of them made another exchange than the others; a model or a callback "
+    "that does other things in one process than in another is the usual cause"
+)
+
+
+def _dtype_of(arrays: Sequence[Array]) -> np.dtype[Any]:
+    """Return the dtype in which arrays are summed."""
+    if arrays and all(array.dtype.kind in "iub" for array in arrays):
+        return np.dtype(np.int64)
+    return np.result_type(np.float32, *(array.dtype for array in arrays))
 
 
 def as_communicator(given: Any) -> Communicator | None:
     """Return the communicator of what a user gave: one of mpi4py's or of ours; None for one process."""
     if given is None or isinstance(given, Communicator):
         return given
-    return Communicator(given)
+    made: Communicator | None = given.Get_attr(_made())  # by an earlier training: one for all of them
+    if made is None or made.closed:
+        made = Communicator(given)
+        given.Set_attr(_made(), made)
+    return made
+
+
+@cache
+def _made() -> int:
+    """Return the key by which one of MPI's communicators keeps that of ours that was made of it."""
+    from mpi4py import MPI
+
+    return MPI.Comm.Create_keyval(nopython=False)

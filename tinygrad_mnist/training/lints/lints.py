@@ -210,6 +210,8 @@ class Lints(Callback):
     {}
     """
 
+    on_every_rank = False
+
     def __init__(self) -> None:
         self.said: list[str] = []
         self._snapshots = Snapshots()

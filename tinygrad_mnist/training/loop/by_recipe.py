@@ -12,6 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_mnist import nn
+from tinygrad_mnist.training.distributed.agreement import agreed
+from tinygrad_mnist.training.distributed.communicator import Communicator, as_communicator
 from tinygrad_mnist.training.evaluation import evaluate
 from tinygrad_mnist.training.loop.callbacks import Callback
 from tinygrad_mnist.training.loop.course import Fit, Training, steps_of
@@ -35,6 +37,7 @@ def follow(
     jit: str = "auto",
     lint: bool = True,
     resume: Mapping[str, Any] | None = None,
+    communicator: Any = None,
 ) -> Fit:
     """Train a model by a recipe, and leave it in the best state seen.
 
@@ -61,6 +64,8 @@ def follow(
         The state of a training by this recipe, as `Training.state_dict` returned it: training goes on from
         it, and ends in the same bits as without an interruption. With other epochs, the schedule is laid out
         over the new number of steps, and goes on from the step that was reached.
+    communicator : mpi4py.MPI.Comm or Communicator, optional
+        The processes that train together; see `fit`.
 
     Returns
     -------
@@ -77,9 +82,13 @@ def follow(
     KeyboardInterrupt
         If the user pressed Ctrl-C before the first step was done; later that ends training and no more.
     """
-    training = planned(recipe, model, parts, rngs=rngs, callbacks=callbacks, jit=jit, lint=lint)
-    if resume is not None:
-        training.load_state_dict(resume)
+    ranks = as_communicator(communicator)
+    with agreed(ranks):
+        training = planned(
+            recipe, model, parts, rngs=rngs, callbacks=callbacks, jit=jit, lint=lint, communicator=ranks
+        )
+        if resume is not None and training.is_writer:  # the others are told at the beginning
+            training.load_state_dict(resume)
     return training.run()
 
 
@@ -92,6 +101,7 @@ def planned(
     callbacks: Sequence[Callback] = (),
     jit: str = "auto",
     lint: bool = True,
+    communicator: Any = None,
 ) -> Training:
     """Return the training of a model by a recipe, which has not begun."""
     samples = len(parts.train_images)
@@ -99,7 +109,8 @@ def planned(
     steps_per_epoch = -(-(samples // batch_size) // recipe.accumulate)
     steps = steps_of(recipe.epochs, steps_per_epoch)
     optimizer = build_optimizer(recipe, model)
-    measure = _Measure(recipe, parts, rngs["sample"])
+    ranks = as_communicator(communicator)
+    measure = _Measure(recipe, parts, rngs["sample"], ranks)
     return Training(
         model,
         optimizer,
@@ -119,6 +130,7 @@ def planned(
         costs=costs(recipe, model, parts.image_shape, parts.classes),
         batch_size=batch_size,
         evaluated=2 * len(parts.validation_images),
+        communicator=ranks,
         plan=Plan(
             recipe=recipe,
             parameters=sum(parameter.size for parameter in model.parameters()),
@@ -139,8 +151,10 @@ class _Measure:
     to evaluate all images so often would take a good part of the time of training.
     """
 
-    def __init__(self, recipe: Recipe, parts: Parts, rng: np.random.Generator) -> None:
-        self.recipe, self.parts = recipe, parts
+    def __init__(
+        self, recipe: Recipe, parts: Parts, rng: np.random.Generator, communicator: Communicator | None
+    ) -> None:
+        self.recipe, self.parts, self.communicator = recipe, parts, communicator
         samples, size = len(parts.train_images), len(parts.validation_images)
         self.sample: NDArray[np.intp] = np.sort(rng.choice(samples, size=min(samples, size), replace=False))
 
@@ -152,8 +166,13 @@ class _Measure:
             parts.validation_labels,
             parts.standardizer,
             label_smoothing=self.recipe.label_smoothing,
+            communicator=self.communicator,
         )
         train = evaluate(
-            forward, parts.train_images[self.sample], parts.train_labels[self.sample], parts.standardizer
+            forward,
+            parts.train_images[self.sample],
+            parts.train_labels[self.sample],
+            parts.standardizer,
+            communicator=self.communicator,
         )
         return Measured(validation.loss, validation.accuracy, train.accuracy)

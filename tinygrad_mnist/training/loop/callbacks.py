@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from tinygrad_mnist.training.errors import TrainingError
 from tinygrad_mnist.training.loop.compilation import JitDecision
@@ -23,6 +23,15 @@ class Callback:
 
     A callback that has to go on where it stopped, after an interruption, returns its state from `state_dict`.
 
+    Where several processes train together, each of them tells its callbacks, and `Training.stop` in one of
+    them ends the training in all. A callback that writes or prints is told in the first process alone, if its
+    class says ``on_every_rank = False``; it must make no exchange.
+
+    Attributes
+    ----------
+    on_every_rank : bool
+        Whether it is told in each process.
+
     Raises
     ------
     TypeError
@@ -39,6 +48,8 @@ class Callback:
     Traceback (most recent call last):
     TypeError: Typo.on_epoch_finish is never called; did you mean on_epoch_begin? ...
     """
+
+    on_every_rank: ClassVar[bool] = True
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -104,6 +115,8 @@ class CallbackList:
     ----------
     callbacks : sequence of Callback
         They are told in this order.
+    is_writer : bool
+        Whether those are told too that are for one process alone.
 
     Raises
     ------
@@ -111,7 +124,7 @@ class CallbackList:
         If one is no Callback.
     """
 
-    def __init__(self, callbacks: Sequence[Callback]) -> None:
+    def __init__(self, callbacks: Sequence[Callback], *, is_writer: bool = True) -> None:
         given: Sequence[object] = callbacks
         for callback in given:
             if not isinstance(callback, Callback):
@@ -122,15 +135,23 @@ class CallbackList:
                 )
                 raise TrainingError(f"callbacks holds {what}")
         self.callbacks = list(callbacks)
+        self._tell(told=[callback for callback in callbacks if is_writer or callback.on_every_rank])
+
+    def _tell(self, told: Sequence[Callback]) -> None:
+        """Let some of them be told."""
         self.methods: dict[str, list[Callable[..., Any]]] = {
             event: [
                 getattr(callback, event)
-                for callback in callbacks
+                for callback in told
                 if getattr(type(callback), event) is not getattr(Callback, event) or event in vars(callback)
             ]
             for event in EVENTS
         }
         self._all = dict(self.methods)
+
+    def tell_all(self) -> None:
+        """Let those be told too that are for the process that writes alone, as it is this one now."""
+        self._tell(self.callbacks)
 
     def listen(self, callback: Callback, event: str, switch: bool) -> None:
         """Let a callback be told of an event, or with False be told no more, so that it costs nothing."""

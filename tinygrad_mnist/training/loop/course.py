@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Any, Final
 
@@ -19,9 +20,18 @@ from numpy.typing import NDArray
 
 from tinygrad_mnist import nn
 from tinygrad_mnist.compiler.errors import JitError
+from tinygrad_mnist.data.batching import Portion
+from tinygrad_mnist.engine.shards import sharded
 from tinygrad_mnist.numbers import count_text
 from tinygrad_mnist.optim import LRScheduler, Optimizer
 from tinygrad_mnist.training.checkpoints.resumption import DONE, EVALUATED, STEPPED, frozen, restore, state_of
+from tinygrad_mnist.training.distributed.abort import ending_all
+from tinygrad_mnist.training.distributed.agreement import agreed
+from tinygrad_mnist.training.distributed.communicator import Communicator, as_communicator
+from tinygrad_mnist.training.distributed.gradients import GradientSum
+from tinygrad_mnist.training.distributed.recovery import Recovery, again_if_lost
+from tinygrad_mnist.training.distributed.sharing import portions, shard_of, share_of
+from tinygrad_mnist.training.distributed.together import agree, begin, require_same_state, whole_batch
 from tinygrad_mnist.training.errors import DivergedError, TrainingError
 from tinygrad_mnist.training.lints.lints import Lints
 from tinygrad_mnist.training.loop.average import WeightAverage
@@ -31,7 +41,7 @@ from tinygrad_mnist.training.loop.history import GradientNorms, History, Record
 from tinygrad_mnist.training.loop.interrupts import Interrupts, deferred
 from tinygrad_mnist.training.loop.metrics import Measured
 from tinygrad_mnist.training.loop.requirements import require_fit, require_kinds, require_settings
-from tinygrad_mnist.training.loop.sources import Source, pair_of
+from tinygrad_mnist.training.loop.sources import Source, opened, pair_of
 from tinygrad_mnist.training.loop.steps import Loss, StepFunctions, step_functions
 from tinygrad_mnist.training.loop.threads import threads_for, threads_in_use
 from tinygrad_mnist.training.prediction import Forward
@@ -80,6 +90,10 @@ class Fit:
         Whether the steps were compiled, and why.
     forward : callable
         The model; compiled, if the steps were and there was much to evaluate.
+    communicator : Communicator or None
+        The processes that trained, those that were there at the end.
+    waiting_share : float
+        The share of the time that this one spent on exchanges with the others, evaluations included.
     """
 
     plan: Plan | None
@@ -91,6 +105,8 @@ class Fit:
     stopped: bool
     decision: JitDecision
     forward: Forward
+    communicator: Communicator | None = None
+    waiting_share: float = 0.0
 
     @property
     def images(self) -> int:
@@ -118,6 +134,8 @@ class Training:
         Samples that an evaluation goes through, if that is known.
     plan : Plan, optional
         The plan, where a recipe is followed.
+    communicator : Communicator or mpi4py.MPI.Comm, optional
+        The processes that train together, of which this is one.
 
     Attributes
     ----------
@@ -140,7 +158,7 @@ class Training:
     decision : JitDecision
         Whether steps are compiled, and why.
     batch : tuple or None
-        Inputs and targets of the last batch.
+        Inputs and targets of the last batch; of several processes, the rows of this one.
     is_whole : bool
         Whether no step is half done, so that the state can be saved.
     interrupted, stopped : bool
@@ -169,6 +187,7 @@ class Training:
         batch_size: int = 64,
         evaluated: int | None = None,
         plan: Plan | None = None,
+        communicator: Any = None,
     ) -> None:
         require_kinds(model, optimizer, loss, schedule)
         require_settings(epochs, accumulate, ema, clip_norm, patience, evaluate_every)
@@ -181,6 +200,7 @@ class Training:
                 f"accumulate is {accumulate}, but a pass through the data has "
                 f"{count_text(self.batches, 'batch')}"
             )
+        self.communicator = as_communicator(communicator)
         self.model, self.optimizer, self.data, self.schedule = model, optimizer, data, schedule
         self.plan, self.costs, self.batch_size, self.evaluated = plan, costs, batch_size, evaluated
         self.epochs, self.accumulate, self.patience = epochs, accumulate, patience
@@ -194,26 +214,45 @@ class Training:
         self.step = self.samples = 0
         self.seconds = 0.0
         self.batch: tuple[Any, Any] | None = None
+        self._portion: Portion | None = None
         self.is_whole, self.interrupted, self.stopped = True, False, False
-        self.jit = jit
-        numbers, convolved = work_a_step(costs, sum(p.size for p in model.parameters()), batch_size)
+        self._asked_to_stop = False
+        self.jit, self.loss_function = jit, loss
+        ranks = 1 if self.communicator is None else self.communicator.size
+        rows = -(-batch_size // ranks)  # those of the largest share, so that all ranks decide alike
+        numbers, convolved = work_a_step(costs, sum(p.size for p in model.parameters()), rows)
         self.decision = decide(jit, self.steps, numbers * accumulate, convolved * accumulate)
-        self._uncompiled = step_functions(model, loss, optimizer, clip_norm)
+        self._uncompiled = step_functions(model, loss, optimizer, clip_norm, self._summed())
         self._functions = self._uncompiled
         self.forward: Forward = model
         self._evaluate_model = evaluate
         self.best_state: State | None = None
-        self.loss_function, self.validation = loss, getattr(evaluate, "batches", None)
+        self.validation = getattr(evaluate, "batches", None)
         self.frozen_at_first = frozen(self)  # a callback may thaw some of them
         # lints first, so that a state that another callback saves says what they have found
-        self.callbacks = CallbackList([Lints(), *callbacks] if lint else callbacks)
+        self.callbacks = CallbackList([Lints(), *callbacks] if lint else callbacks, is_writer=self.is_writer)
         self.batch_number = 0  # batches of the pass that is under way that are done
         self.drawn: Iterator[tuple[Any, Any]] | None = None  # the others of a pass that is gone on with
         self.phase = DONE
+        self._has_begun = False
+        self._pass_began_at = -1  # the step after which callbacks were told so last
+        self._recovery = Recovery.of(self)
         self._interrupts: Interrupts | None = None
         self._greatest_lr = max(group.get("max_lr", group["lr"]) for group in optimizer.param_groups)
         self._named = list(model.named_parameters())
         self._lay_out()
+
+    def _summed(self) -> GradientSum | None:
+        """Return the sum of gradients over all processes, if there are several."""
+        if self.communicator is None:
+            return None
+        loss = self.loss_function
+        named = [*self.model.named_parameters()]
+        if isinstance(loss, nn.Module):
+            named += [(f"{name} of the loss", parameter) for name, parameter in loss.named_parameters()]
+        groups = self.optimizer.param_groups
+        named += [("a parameter of the optimiser", one) for group in groups for one in group["params"]]
+        return GradientSum(named, self.communicator, self.communicator.size)
 
     def _lay_out(self) -> None:
         """Choose the steps after which to evaluate, and those in which norms of gradients are taken.
@@ -243,9 +282,26 @@ class Training:
         )
         return self.finished and self.phase != STEPPED and is_evaluated
 
+    @property
+    def is_writer(self) -> bool:
+        """True in the one process that writes files and prints."""
+        return self.communicator is None or self.communicator.is_writer
+
     def stop(self) -> None:
-        """End training after the step that is under way; the last state is evaluated, the best is kept."""
-        self.stopped = True
+        """End training after the step that is under way; the last state is evaluated, the best is kept.
+
+        Where several processes train together, one that stops ends the training in all.
+        """
+        if self.communicator is None:
+            self.stopped = True
+        else:
+            self._asked_to_stop = True  # until all know
+
+    def opened(self, first: int) -> Iterator[tuple[Any, Any]]:
+        """Begin a pass through the data, with batch number ``first``; return the batches."""
+        if self.communicator is not None:
+            return portions(self.data, first, self.communicator)
+        return opened(self.data, first) if first else iter(self.data)
 
     def notify(self, sentence: str) -> None:
         """Give all callbacks a sentence for the user."""
@@ -255,7 +311,7 @@ class Training:
         """Give all callbacks a sentence that must not get lost; where none listens, it is a warning."""
         if self.callbacks.methods["on_notice"]:
             self.notify(sentence)
-        else:
+        elif self.is_writer:
             warnings.warn(sentence, category, stacklevel=2)
 
     def averaged(self) -> AbstractContextManager[None]:
@@ -275,13 +331,17 @@ class Training:
 
     def run(self) -> Fit:
         """Train to the end, and leave the model in the best state."""
+        began, waited = perf_counter(), self._waited()
         with (
+            ending_all(self.communicator),
             deferred() as self._interrupts,
             threads_for(self.batch_size * self.costs.largest) as notice,
             # NumPy's warnings would come once and name no step: what overflows shows in the loss, which is
             # checked in each step
             np.errstate(over="ignore", invalid="ignore", divide="ignore"),
         ):
+            if self.communicator is not None:
+                again_if_lost(self.communicator, partial(begin, self, self.communicator))
             if self.complete:
                 done = count_text(self.step, "step")
                 self.notify(f"this training is finished, after {done}; for more, name more epochs")
@@ -289,7 +349,10 @@ class Training:
                 self._keep_average()
             else:
                 self._run(notice)
-            self.interrupted |= self._interrupts.pending is not None
+            pending = self._interrupts.pending is not None
+            if self.communicator is not None:
+                pending = again_if_lost(self.communicator, partial(self.communicator.any, pending))
+            self.interrupted |= pending
         if self.best_state is not None:
             self.model.load_state_dict(self.best_state)
         self.model.eval()
@@ -303,40 +366,59 @@ class Training:
             stopped=self.stopped,
             decision=self.decision,
             forward=self.forward,
+            communicator=self.communicator,
+            waiting_share=(self._waited() - waited) / (perf_counter() - began),
         )
+
+    def _waited(self) -> float:
+        return 0.0 if self.communicator is None else self.communicator.waited
 
     def _run(self, notice: str | None) -> None:
         """Train to the end, or until an interrupt ends it."""
         try:
-            try:
-                self._train(notice)
-            except KeyboardInterrupt as interrupt:
-                self._end_by(interrupt)
-            self._finish()
+            if self._recovery is None:
+                self._to_end(notice)
+            else:
+                self._recovery.guard(partial(self._to_end, notice))
+            self._keep_average()
+            self._tell("on_train_end")
         finally:
             self._tell("on_exit")
+
+    def _to_end(self, notice: str | None) -> None:
+        """Do all steps and evaluations; those that are left, where a process was lost."""
+        try:
+            self._train(notice)
+        except KeyboardInterrupt as interrupt:
+            self._end_by(interrupt)
+        self._evaluate_last()
 
     def _train(self, notice: str | None) -> None:
         """Do all steps, with the evaluations among them."""
         self._began = perf_counter()
         if not self.model.training:  # modules of a model in training mode may stay in evaluation mode
             self.model.train()
-        self._tell("on_train_begin")
-        if notice:
-            self.notify(notice)
-        self._compile(self.decision)
+        if not self._has_begun:
+            self._has_begun = True
+            with agreed(self.communicator):  # as where one cannot write
+                self._tell("on_train_begin")
+            if notice:
+                self.notify(notice)
+            self._compile(self.decision)
         self._at_boundary()
         while not self.finished:
             self._pass()
 
     def _pass(self) -> None:
         """Go through the data once, or through what is left of a pass."""
-        if self.batch_number == 0:
+        if self.batch_number == 0 and self._pass_began_at != self.step:
+            self._pass_began_at = self.step
             self._tell("on_epoch_begin")
         self._began = perf_counter()
-        drawn = self.drawn or iter(self.data)
-        self.drawn = None
+        drawn = self._left() or self.opened(0)
         while True:
+            if self._recovery is not None:
+                self._recovery.note()
             self.is_whole = False
             self._step(drawn)
             self.phase = STEPPED
@@ -346,7 +428,13 @@ class Training:
             self._at_boundary()
             if self.finished or self.batch_number == 0:
                 return
+            drawn = self._left() or drawn  # another one, with the state of another process
             self._began = perf_counter()
+
+    def _left(self) -> Iterator[tuple[Any, Any]] | None:
+        """Return what is left of a pass that is gone on with, once."""
+        drawn, self.drawn = self.drawn, None
+        return drawn
 
     def _at_boundary(self) -> None:
         """Do what comes between two steps, or what of it was not done before an interruption."""
@@ -358,13 +446,17 @@ class Training:
             self.phase = DONE
             if self.batch_number == 0:
                 self._tell("on_epoch_end")
-        if self._interrupts is not None:
+        if self.communicator is not None:
+            self.stopped |= agree(self.communicator, stop=self._asked_to_stop, interrupts=self._interrupts)
+        elif self._interrupts is not None:
             self._interrupts.take()
 
     def _end_by(self, interrupt: KeyboardInterrupt) -> None:
         """End training by the first interrupt; raise it if nothing was learned, and any later one."""
         assert self._interrupts is not None
-        if not self.history.losses or self._interrupts.pending not in (None, interrupt):
+        # of several processes, one that was interrupted by itself is not where the others are
+        expected = (interrupt,) if self.communicator is not None else (None, interrupt)
+        if not self.history.losses or self._interrupts.pending not in expected:
             raise interrupt
         self._interrupts.pending = interrupt
         self.interrupted = True
@@ -372,13 +464,11 @@ class Training:
             self.history.records.clear()  # of an evaluation that was interrupted
         self._tell("on_interrupt")
 
-    def _finish(self) -> None:
-        """Evaluate the last state where nothing else would be kept, and tell that training has ended."""
+    def _evaluate_last(self) -> None:
+        """Evaluate the last state where nothing else would be kept."""
         is_evaluated = bool(self.history.records) and self.history.records[-1].step == self.step
         if self._evaluate_model and not is_evaluated and (self.best is None or not self.interrupted):
             self._evaluate()
-        self._keep_average()
-        self._tell("on_train_end")
 
     def _keep_average(self) -> None:
         """Let the average be the state that is kept, where no evaluation has chosen one."""
@@ -390,7 +480,9 @@ class Training:
 
     def _step(self, drawn: Iterator[tuple[Any, Any]]) -> None:
         """Do one step on the next batches."""
-        if self.accumulate == 1:
+        if self.communicator is not None:
+            value, norm = self._shared(drawn, self.communicator)
+        elif self.accumulate == 1:
             x, y = self._next(drawn)
             inputs = pair_of((x, y))
             self.batch = inputs
@@ -411,11 +503,11 @@ class Training:
         if self.average is not None:
             self.average.update()
 
-    def _next(self, drawn: Iterator[tuple[Any, Any]]) -> tuple[Any, Any]:
+    def _next(self, drawn: Iterator[Any]) -> Any:
         batch: object = next(drawn, None)
         if isinstance(batch, tuple | list) and len(batch) == 2:
             self.batch_number += 1
-            return batch[0], batch[1]
+            return batch  # of several processes, with the place of its rows
         if batch is None:
             raise TrainingError(
                 f"a pass through the data ended after {self.batch_number} batches, but its length is "
@@ -444,6 +536,28 @@ class Training:
                 value = self._call("further" if number else "first", *inputs, share)
             total += share * float(value)
         return total, norm
+
+    def _shared(self, drawn: Iterator[Any], communicator: Communicator) -> tuple[float, float | None]:
+        """Do one step together with the other processes; return the loss of all rows, and the norm."""
+        count = min(self.accumulate, self.batches - self.batch_number)
+        communicator.step = self.step + 1
+        batches: list[Portion] = [self._next(drawn) for _ in range(count)]
+        samples = sum(batch.total for batch in batches)
+        self.samples += samples
+        total, found, norm = 0.0, None, None
+        for number, batch in enumerate(batches):
+            inputs, share = pair_of(batch), share_of(batch, samples, communicator)
+            self.batch, self._portion = inputs, batch
+            with sharded(shard_of(batch, communicator)):
+                if count == 1:
+                    found, norm = self._call("whole", *inputs, share)
+                elif number == count - 1:
+                    found, norm = self._call("last", *inputs, share, total)
+                else:
+                    value = self._call("further" if number else "first", *inputs, share)
+                    total += share * float(value)
+        assert found is not None
+        return float(found), norm
 
     def _end_pass(self, drawn: Iterator[tuple[Any, Any]]) -> None:
         """Let the batches know that the pass has ended, so that their state is that of the next one."""
@@ -479,7 +593,12 @@ class Training:
         advice = f"take a lower learning rate (it was {rate}) or clip the gradients to a smaller norm"
         if self.step == 1 and not math.isfinite(self.loss):
             advice = "no step was taken before, so look at the data, the first weights and the loss"
+        communicator = self.communicator
+        if communicator is not None and self._portion is not None:
+            self.batch = whole_batch(self._portion, communicator)  # the cause may lie in the rows of another
         reasons = list(filter(None, [method(self) for method in self.callbacks.methods["on_diverge"]]))
+        if communicator is not None:
+            reasons = communicator.broadcast(reasons)
         return DivergedError("; ".join([f"{finding}: training has diverged", *(reasons or [advice])]))
 
     # ---- compiling and evaluating --------------------------------------------------------------------------
@@ -500,6 +619,13 @@ class Training:
         if self._evaluate_model is not None and (pays or decision.jit != "auto"):
             self.forward = decision.applied(self.model, threads)
 
+    def share_out_again(self) -> None:
+        """Let steps and evaluations be those of the processes that are left."""
+        self._uncompiled = step_functions(
+            self.model, self.loss_function, self.optimizer, self.clip_norm, self._summed()
+        )
+        self._apply(self.decision)
+
     def _call(self, name: str, *inputs: Any) -> Any:
         """Call a function of the step; if it turns out to be none that can be compiled, once more without."""
         try:
@@ -519,6 +645,8 @@ class Training:
     def _evaluate(self) -> None:
         evaluate = self._evaluate_model
         assert evaluate is not None
+        if self.communicator is not None:
+            require_same_state(self, self.communicator)
         with self.averaged():
             measured = self._measured(evaluate)
             if not math.isfinite(measured.loss):
@@ -534,13 +662,15 @@ class Training:
                 validation_accuracy=measured.accuracy,
                 metrics=measured.metrics,
             )
+            if self.communicator is not None:  # clocks differ, and metrics of the user's may
+                record = self.communicator.broadcast(record)
             self.history.records.append(record)
             best = record.better_than(self.best)
             if best:
                 self.best, self.best_state = record, self.model.state_dict()  # a copy, as training goes on
         self.phase = EVALUATED
         if self.patience is not None and self._evaluations_since_best() >= self.patience:
-            self.stop()
+            self.stopped = True  # in all processes: they have the same history
         self._tell("on_evaluate", record, best)
 
     def _evaluations_since_best(self) -> int:

@@ -30,6 +30,8 @@ from tinygrad_mnist.optim import LRScheduler, Optimizer
 from tinygrad_mnist.training.checkpoints.checkpoint import load_state
 from tinygrad_mnist.training.checkpoints.checkpointing import EVERY
 from tinygrad_mnist.training.checkpoints.state_file import StateFile
+from tinygrad_mnist.training.distributed.agreement import agreed
+from tinygrad_mnist.training.distributed.communicator import as_communicator
 from tinygrad_mnist.training.errors import TrainingError
 from tinygrad_mnist.training.loop.callbacks import Callback
 from tinygrad_mnist.training.loop.course import Fit, Training
@@ -64,6 +66,7 @@ def fit(
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: str = EVERY,
     resume: str | os.PathLike[str] | None = None,
+    communicator: Any = None,
 ) -> Fit:
     """Train a model, and leave it in the best state seen, in evaluation mode.
 
@@ -118,6 +121,9 @@ def fit(
         A file that was written so. Training goes on where it was, and ends in the same bits as without an
         interruption. With more epochs, a schedule goes on as it is laid out here; one with a ``step`` of its
         own keeps all that it remembers.
+    communicator : mpi4py.MPI.Comm or Communicator, optional
+        The processes that train together, such as ``MPI.COMM_WORLD``: each of them calls `fit` with the same
+        arguments. Each batch is shared out among them; the result is that of one process but for rounding.
 
     Returns
     -------
@@ -153,50 +159,53 @@ def fit(
     >>> len(done.history.losses), done.best.validation_accuracy > 0.9
     (30, True)
     """
-    require_kinds(model, optimizer, loss, schedule)
-    require_arguments(
-        batch_size=batch_size,
-        seed=seed,
-        lint=lint,
-        checkpoint=checkpoint,
-        checkpoint_every=None if checkpoint_every == EVERY else checkpoint_every,
-        resume=resume,
-    )
-    if isinstance(callbacks, Callback):
-        raise TrainingError("callbacks is a list of them: callbacks=[...]")
-    source = as_source(data, batch_size, np.random.default_rng(seed))
-    require_last_batch(model, source)
-    evaluate = None
-    if validation is not None:
-        held_out = as_source(validation, BATCH, None)
-        if held_out is source:  # a pass of its own goes through it while another is under way
-            held_out = copy(held_out)
-        evaluate = Validation(held_out, loss, find_metrics(metrics))
-    elif metrics is not None:
-        raise TrainingError("metrics are measured on the validation part; give validation=")
-    told = list(callbacks)
-    if checkpoint is not None:
-        told.append(StateFile(checkpoint, checkpoint_every, resume))
-    shape = source.inputs.shape[1:] if isinstance(source, Batches) else ()
-    training = Training(
-        model,
-        optimizer,
-        source,
-        loss=loss,
-        epochs=epochs,
-        evaluate=evaluate,
-        schedule=schedule,
-        callbacks=told,
-        clip_norm=clip_norm,
-        accumulate=accumulate,
-        ema=ema,
-        patience=patience,
-        evaluate_every=evaluate_every,
-        jit=jit,
-        lint=lint,
-        costs=estimated_costs(model, shape[-2:])._replace(numbers=math.prod(shape)),
-        batch_size=source.batch_size if isinstance(source, Batches) else batch_size,
-    )
-    if resume is not None:
-        training.load_state_dict(load_state(resume))
+    ranks = as_communicator(communicator)
+    with agreed(ranks):
+        require_kinds(model, optimizer, loss, schedule)
+        require_arguments(
+            batch_size=batch_size,
+            seed=seed,
+            lint=lint,
+            checkpoint=checkpoint,
+            checkpoint_every=None if checkpoint_every == EVERY else checkpoint_every,
+            resume=resume,
+        )
+        if isinstance(callbacks, Callback):
+            raise TrainingError("callbacks is a list of them: callbacks=[...]")
+        source = as_source(data, batch_size, np.random.default_rng(seed))
+        require_last_batch(model, source)
+        evaluate = None
+        if validation is not None:
+            held_out = as_source(validation, BATCH, None)
+            if held_out is source:  # a pass of its own goes through it while another is under way
+                held_out = copy(held_out)
+            evaluate = Validation(held_out, loss, find_metrics(metrics), ranks)
+        elif metrics is not None:
+            raise TrainingError("metrics are measured on the validation part; give validation=")
+        told = list(callbacks)
+        if checkpoint is not None:
+            told.append(StateFile(checkpoint, checkpoint_every, resume))
+        shape = source.inputs.shape[1:] if isinstance(source, Batches) else ()
+        training = Training(
+            model,
+            optimizer,
+            source,
+            loss=loss,
+            epochs=epochs,
+            evaluate=evaluate,
+            schedule=schedule,
+            callbacks=told,
+            clip_norm=clip_norm,
+            accumulate=accumulate,
+            ema=ema,
+            patience=patience,
+            evaluate_every=evaluate_every,
+            jit=jit,
+            lint=lint,
+            costs=estimated_costs(model, shape[-2:])._replace(numbers=math.prod(shape)),
+            batch_size=source.batch_size if isinstance(source, Batches) else batch_size,
+            communicator=ranks,
+        )
+        if resume is not None and training.is_writer:  # the others get its state when they begin
+            training.load_state_dict(load_state(resume))
     return training.run()

@@ -30,6 +30,7 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.pending: KeyboardInterrupt | None = None
+        self._is_others = False  # whether it is that of another process
 
     def note(self, interrupt: KeyboardInterrupt) -> None:
         """Let an interrupt wait until it is taken; another one that waits already is raised at once.
@@ -43,8 +44,15 @@ class Interrupts:
         """
         if self.pending is None:
             self.pending = interrupt
+        elif self._is_others:  # a signal for all processes reaches one after the other
+            self._is_others = False
         elif not (self.is_hangup and _is_hangup(interrupt)):
             raise interrupt
+
+    def join(self, arguments: tuple[Any, ...]) -> None:
+        """Let an interrupt wait here that came in another process, unless one came here too."""
+        if self.pending is None:
+            self.pending, self._is_others = KeyboardInterrupt(*arguments), True
 
     @property
     def is_hangup(self) -> bool:

@@ -8,21 +8,25 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Final
+from itertools import islice
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_mnist import nn
+from tinygrad_mnist.data import Batches
 from tinygrad_mnist.engine.tape import no_grad
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn import functional as F
 from tinygrad_mnist.nn.module import evaluation_mode
 from tinygrad_mnist.numbers import number_text, percent_text
 from tinygrad_mnist.ops.loss import IGNORED
+from tinygrad_mnist.training.distributed.communicator import Communicator
+from tinygrad_mnist.training.distributed.sharing import chunks_of, joined
 from tinygrad_mnist.training.errors import TrainingError
 from tinygrad_mnist.training.loop.history import Metric
 from tinygrad_mnist.training.loop.sources import pair_of
@@ -259,6 +263,15 @@ def _differences(outputs: NDArray[Any], targets: NDArray[Any]) -> NDArray[np.flo
 # ---- measuring --------------------------------------------------------------------------------------------
 
 
+class _Part(NamedTuple):
+    """The outputs and targets of one batch, the sum of its losses, and how much it counts."""
+
+    outputs: Any
+    targets: NDArray[Any]
+    loss: float
+    samples: int
+
+
 class Validation:
     """A validation part, with what is measured on it.
 
@@ -270,6 +283,8 @@ class Validation:
         A function of outputs and targets, the mean over a batch.
     metrics : mapping
         Functions by name, as `find_metrics` returns them.
+    communicator : Communicator, optional
+        Processes that share the work: each takes some of the batches, and all of them get the result.
     """
 
     def __init__(
@@ -277,23 +292,20 @@ class Validation:
         batches: Iterable[tuple[Any, Any]],
         loss: Callable[[Any, Any], Any],
         metrics: Mapping[str, MetricFunction],
+        communicator: Communicator | None = None,
     ) -> None:
         self.batches, self.loss, self.metrics = batches, loss, metrics
+        self.communicator = communicator
 
     def __call__(self, forward: Callable[[Tensor], Any]) -> Measured:
         """Evaluate a model on all batches, in evaluation mode; the modes of its modules stay as they are."""
-        outputs, targets, total, samples = [], [], 0.0, 0
         ignored = getattr(self.loss, "ignore_index", IGNORED)
         with no_grad(), evaluation_mode():
-            for batch in self.batches:
-                with _noted(batch):
-                    x, expected = pair_of(batch)
-                    found = forward(x)
-                    outputs.append(np.asarray(found.data) if isinstance(found, Tensor) else found)
-                    targets.append(np.asarray(expected.data))
-                    if count := _count(outputs[-1], targets[-1], ignored):  # the mean over none is nan
-                        total += float(self.loss(found, expected)) * count
-                        samples += count
+            parts = joined(
+                lambda: [self._part(forward, batch, ignored) for batch in self._own()], self.communicator
+            )
+        outputs, targets = [part.outputs for part in parts], [part.targets for part in parts]
+        total, samples = sum(part.loss for part in parts), sum(part.samples for part in parts)
         if not outputs:
             raise TrainingError("the validation part has no batches")
         if not samples:
@@ -301,6 +313,29 @@ class Validation:
         values = self._values(outputs, targets, ignored)
         share = values.pop(ACCURACY, None)
         return Measured(total / samples, share if isinstance(share, float) else None, metrics=values)
+
+    def _own(self) -> Iterator[tuple[Any, Any]]:
+        """Yield the batches of this process: all of one process."""
+        communicator, batches = self.communicator, self.batches
+        if communicator is None:
+            yield from batches
+            return
+        assert isinstance(batches, Sized)
+        own = chunks_of(len(batches), communicator)
+        if isinstance(batches, Batches) and batches.rng is None:  # those before and after need not be made
+            yield from islice(batches.from_batch(own.start), len(own))
+            return
+        yield from (batch for number, batch in enumerate(batches) if number in own)
+
+    def _part(self, forward: Callable[[Tensor], Any], batch: tuple[Any, Any], ignored: int) -> _Part:
+        """Return what a model makes of one batch."""
+        with _noted(batch):
+            x, expected = pair_of(batch)
+            found = forward(x)
+            outputs = np.asarray(found.data) if isinstance(found, Tensor) else found
+            targets = np.asarray(expected.data)
+            count = _count(outputs, targets, ignored)  # the mean over none is nan
+            return _Part(outputs, targets, float(self.loss(found, expected)) * count if count else 0.0, count)
 
     def _knows_axis(self, outputs: NDArray[Any], targets: NDArray[Any]) -> bool:
         """Return whether classes can be along axis 1 alone: (n, 5, 5) may be 5 places with 5 classes each."""

@@ -20,6 +20,7 @@ from tinygrad_mnist.data import (
     one_hot,
     ridge_margins,
 )
+from tinygrad_mnist.data.batching import Portion, rows_of
 from tinygrad_mnist.training.recipe.recipes import Recipe
 from tinygrad_mnist.training.training_data import Parts
 
@@ -65,7 +66,7 @@ class Passes:
         self.labels = one_hot(parts.train_labels, parts.classes) if recipe.one_hot else parts.train_labels
         self.ranges = find_augmentation(recipe.augmentation)
         self.augment = self._augmenter(int(rngs["augmentation"].integers(1 << 32)))
-        self._all: Batch | None = None  # one batch, always the same: made once
+        self._all: tuple[slice, Batch] | None = None  # rows of one batch, always the same: made once
         self._began: dict[str, Any] | None = None  # the state at the beginning of the pass that is under way
 
     def __len__(self) -> int:
@@ -78,23 +79,49 @@ class Passes:
 
     def from_batch(self, first: int) -> Iterator[Batch]:
         """Go through the next pass, without its first batches, which are not made."""
+        for chosen in self._chosen(first):
+            if chosen is None:
+                yield self._whole()
+            else:
+                yield self._gathered(chosen)
+
+    def portions(self, first: int, rank: int, ranks: int) -> Iterator[Portion]:
+        """Go through the same batches, and make of each the rows of one process alone; see `Batches`."""
+        total = self.batch_size
+        own = rows_of(total, rank, ranks)
+        for chosen in self._chosen(first):
+            if chosen is None:
+                images, labels = self._whole(own)
+            else:
+                images, labels = self._gathered(chosen[own])
+            yield Portion(images, labels, own.start, total)
+
+    def _chosen(self, first: int) -> Iterator[NDArray[np.intp] | None]:
+        """Yield the numbers of the images of each batch; None for all of them, always the same."""
         self._began = self._state()
-        images, labels, size = self.parts.train_images, self.labels, self.batch_size
-        if size == len(images) and self.augment is None:
-            if self._all is None:
-                self._all = self.parts.standardizer(images), labels
+        size = self.batch_size
+        if size == len(self.parts.train_images) and self.augment is None:
             if first == 0:
-                yield self._all
+                yield None
         else:
             order = self._order()
             for start in range(first * size, len(order), size):
-                chosen = order[start : start + size]
-                drawn: NDArray[Any] = images.take(chosen, axis=0)  # faster than images[chosen]
-                if self.augment is not None:
-                    drawn = self.augment(drawn, chosen, self.number)
-                yield self.parts.standardizer(drawn), labels.take(chosen, axis=0)
+                yield order[start : start + size]
         self.number += 1
         self._began = None
+
+    def _whole(self, own: slice = slice(None)) -> Batch:
+        """Return all images, or rows of them, which are made once."""
+        if self._all is None or self._all[0] != own:
+            self._all = own, (self.parts.standardizer(self.parts.train_images[own]), self.labels[own])
+        return self._all[1]
+
+    def _gathered(self, chosen: NDArray[np.intp]) -> Batch:
+        """Return images, changed and standardised, and their labels."""
+        drawn: NDArray[Any] = self.parts.train_images.take(chosen, axis=0)  # faster than images[chosen]
+        if self.augment is not None:
+            drawn = self.augment(drawn, chosen, self.number)
+        return self.parts.standardizer(drawn), self.labels.take(chosen, axis=0)
 
     def _order(self) -> NDArray[np.intp]:
         """Draw the numbers of the images of this pass in their order, whole batches of them."""

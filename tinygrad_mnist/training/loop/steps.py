@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from tinygrad_mnist import nn
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.optim import Optimizer, clip_grad_norm_
+from tinygrad_mnist.training.distributed.gradients import GradientSum
 from tinygrad_mnist.training.errors import TrainingError
 
 Loss = Callable[[Any, Any], Any]
@@ -24,18 +25,26 @@ class StepFunctions(NamedTuple):
     of times, and ``last``, each with the share of the samples that the batch has.
     """
 
-    whole: Callable[[Tensor, Tensor], Any]
+    whole: Callable[..., Any]
     first: Callable[[Tensor, Tensor, float], Any]
     further: Callable[[Tensor, Tensor, float], Any]
-    last: Callable[[Tensor, Tensor, float], Any]
+    last: Callable[..., Any]
 
 
 def step_functions(
-    model: nn.Module, loss_of: Loss, optimizer: Optimizer, clip_norm: float | None
+    model: nn.Module,
+    loss_of: Loss,
+    optimizer: Optimizer,
+    clip_norm: float | None,
+    gradients: GradientSum | None = None,
 ) -> StepFunctions:
     """Return the functions that change the parameters of a model.
 
     ``whole`` and ``last`` return the loss and the norm of the gradients, the others the loss.
+
+    Where several processes share a batch, ``gradients`` sums them over all processes, and the loss. Then
+    ``whole`` is given the share of the samples that the rows of this process are, too, and ``last`` the sum
+    of the weighted losses of the batches before; both return the loss of the whole step.
     """
 
     def loss_on(x: Tensor, y: Tensor) -> Tensor:
@@ -69,7 +78,28 @@ def step_functions(
     def last(x: Tensor, y: Tensor, share: float) -> Stepped:
         return further(x, y, share), update()
 
-    return StepFunctions(whole, first, further, last)
+    if gradients is None:
+        return StepFunctions(whole, first, further, last)
+    several = gradients
+
+    def shared_further(x: Tensor, y: Tensor, share: float) -> Tensor:
+        loss = loss_on(x, y)
+        several.add(loss, share)
+        return loss
+
+    def shared_first(x: Tensor, y: Tensor, share: float) -> Tensor:
+        optimizer.zero_grad()
+        return shared_further(x, y, share)
+
+    def shared_whole(x: Tensor, y: Tensor, share: float) -> Stepped:
+        optimizer.zero_grad()
+        return shared_last(x, y, share, 0.0)
+
+    def shared_last(x: Tensor, y: Tensor, share: float, before: float) -> Stepped:
+        loss = shared_further(x, y, share)
+        return several.sum(loss.detach() * share + before), update()
+
+    return StepFunctions(shared_whole, shared_first, shared_further, shared_last)
 
 
 def _constant_text(model: nn.Module) -> str:

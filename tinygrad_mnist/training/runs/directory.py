@@ -91,6 +91,20 @@ class RunDirectory:
         directory.replaces = False
         return directory
 
+    @classmethod
+    def of_another(cls, path: str | os.PathLike[str]) -> Self:
+        """Return a directory that another process writes into: this one locks and removes nothing."""
+        directory = cls.__new__(cls)
+        directory.path = Path(path)
+        directory._made, directory._lock, directory._earlier_events = [], None, set()
+        directory.replaces = False
+        return directory
+
+    @property
+    def is_ours(self) -> bool:
+        """True in the process that writes; others that train with it know the directory, too."""
+        return self._lock is not None
+
     def _require_run(self) -> None:
         """Raise an error if there is no directory with the files of a run."""
         if not self.path.is_dir():
@@ -206,6 +220,8 @@ class RunDirectory:
 
     def withdraw(self) -> None:
         """Remove what this run has written, which has learned nothing, and release the directory."""
+        if not self.is_ours:
+            return
         if not self.replaces:
             for name in (LAST, PREVIOUS):
                 self.file(name).unlink(missing_ok=True)
@@ -257,9 +273,7 @@ def _foreign(directory: Path) -> list[str]:
     return sorted(others if run else others + pictures)
 
 
-_PICTURE: Final = re.compile(
-    rf"\.?({'|'.join(PICTURE_NAMES)})(\.[0-9a-f]+\.part)*\.(svg|png)"
-)
+_PICTURE: Final = re.compile(rf"\.?({'|'.join(PICTURE_NAMES)})(\.[0-9a-f]+\.part)*\.(svg|png)")
 """The names of the files in the folder of pictures, and of those that were being written."""
 
 

@@ -20,6 +20,10 @@ from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.files import replacing
 from tinygrad_mnist.numbers import percent_text, size_text
 from tinygrad_mnist.training.checkpoints.checkpoint import Checkpoint, require_checkpoint
+from tinygrad_mnist.training.errors import RunError, writing
+from tinygrad_mnist.training.loop.history import History
+from tinygrad_mnist.training.recipe.models import build_model
+from tinygrad_mnist.training.recipe.recipes import Recipe
 from tinygrad_mnist.training.runs.data_picture import is_drawn_as_ink
 from tinygrad_mnist.training.runs.directory import (
     GRAPH_PAGE,
@@ -28,10 +32,6 @@ from tinygrad_mnist.training.runs.directory import (
     TRAINING,
     RunDirectory,
 )
-from tinygrad_mnist.training.errors import RunError, writing
-from tinygrad_mnist.training.loop.history import History
-from tinygrad_mnist.training.recipe.models import build_model
-from tinygrad_mnist.training.recipe.recipes import Recipe
 from tinygrad_mnist.training.seeds import generators
 from tinygrad_mnist.training.training_data import Choice, load_data
 

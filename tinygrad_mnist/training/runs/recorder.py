@@ -39,6 +39,9 @@ class Recorder(Callback):
     The best state and the metrics are in the state to go on from, too. They are written with it, at the end,
     and at an evaluation if they were not for some seconds.
 
+    Where several processes train together, each has a recorder. The one whose directory is another process's
+    hears nothing of the training, and writes nothing.
+
     In a directory with an earlier run it writes nothing before a step is done. Then its first file is the
     state to go on from; once that is whole, the files of the earlier run go, and not before.
 
@@ -56,6 +59,8 @@ class Recorder(Callback):
         How often the state is saved, as "500 steps" or "30 seconds".
     """
 
+    on_every_rank = False
+
     def __init__(
         self,
         callbacks: Sequence[Callback],
@@ -64,7 +69,8 @@ class Recorder(Callback):
         facts: Mapping[str, Any],
         every: str,
     ) -> None:
-        self.others = CallbackList(callbacks)
+        self.is_writer = directory.is_ours
+        self.others = CallbackList(callbacks, is_writer=self.is_writer)
         self.directory, self.checkpoint, self.facts = directory, checkpoint, facts
         # last, so that a saved state has what the others heard of the step
         self.all = [*callbacks, self, Checkpointing(self._save_last, every)]

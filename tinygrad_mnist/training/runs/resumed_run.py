@@ -14,14 +14,24 @@ from typing import Any
 
 import numpy as np
 
+from tinygrad_mnist import nn
 from tinygrad_mnist.data import Dataset
 from tinygrad_mnist.files import json_line
 from tinygrad_mnist.numbers import printable
-from tinygrad_mnist.training.loop.callbacks import Callback, CallbackList
 from tinygrad_mnist.training.checkpoints.checkpoint import Checkpoint, load_checkpoint, recipe_of_checkpoint
 from tinygrad_mnist.training.checkpoints.checkpointing import EVERY
+from tinygrad_mnist.training.display.tensorboard import is_installed
+from tinygrad_mnist.training.distributed.agreement import agreed, from_writer, require_equal_versions
+from tinygrad_mnist.training.distributed.communicator import Communicator, as_communicator
+from tinygrad_mnist.training.errors import CheckpointError, RecipeError, RunError, TrainingError
+from tinygrad_mnist.training.loop.callbacks import Callback, CallbackList
 from tinygrad_mnist.training.loop.course import Fit, steps_of
 from tinygrad_mnist.training.loop.history import Record
+from tinygrad_mnist.training.loop.threads import threads_as
+from tinygrad_mnist.training.recipe.model_file import ModelFile
+from tinygrad_mnist.training.recipe.recipes import Recipe
+from tinygrad_mnist.training.report.reproduction import EXTENDED, Extension, extensions
+from tinygrad_mnist.training.report.trained_run import data_hashes
 from tinygrad_mnist.training.runs.directory import (
     CHECKPOINT,
     LAST,
@@ -32,18 +42,12 @@ from tinygrad_mnist.training.runs.directory import (
     SUMMARY,
     RunDirectory,
 )
-from tinygrad_mnist.training.errors import CheckpointError, RecipeError, RunError, TrainingError
-from tinygrad_mnist.training.recipe.model_file import ModelFile
-from tinygrad_mnist.training.recipe.recipes import Recipe
+from tinygrad_mnist.training.runs.ranks import directory_of_all, require_same_run
 from tinygrad_mnist.training.runs.recorder import RUN, Recorder
-from tinygrad_mnist.training.report.reproduction import EXTENDED, Extension, extensions
-from tinygrad_mnist.training.report.trained_run import data_hashes
 from tinygrad_mnist.training.runs.run import Outcome, finish, fit_run, new_model, with_events
-from tinygrad_mnist.training.seeds import generators
-from tinygrad_mnist.training.display.tensorboard import is_installed
-from tinygrad_mnist.training.loop.threads import threads_as
-from tinygrad_mnist.training.training_data import load_data, split
 from tinygrad_mnist.training.runs.versions import differences, machine
+from tinygrad_mnist.training.seeds import generators
+from tinygrad_mnist.training.training_data import load_data, split
 
 
 def resume_run(
@@ -59,11 +63,14 @@ def resume_run(
     tensorboard: bool = False,
     report: bool = True,
     checkpoint_every: str = EVERY,
+    communicator: Any = None,
 ) -> Outcome:
     """Go on with a run that `train` began, from the last state that it saved.
 
     It ends in the bits in which it would have ended without an interruption: with the same data, seed, number
-    of threads and versions, on the same machine. A run of which all is there stays as it is.
+    of threads, processes and versions, on the same machine. A run of which all is there stays as it is.
+    It may go on with another number of processes: losses are then those without an interruption but for
+    rounding.
 
     Parameters
     ----------
@@ -79,15 +86,17 @@ def resume_run(
     seed : int, optional
         The seed of the run, which cannot be changed.
     threads : int, optional
-        Threads that BLAS computes with; as many as until now by default, where threadpoolctl can say so.
+        Threads that BLAS computes with; as many as until now by default, where threadpoolctl can say so and
+        the number of processes is the same.
     jit : str
         With "auto" steps are compiled if they were until now.
     callbacks : sequence of Callback
         They are told how it goes.
     tensorboard : bool
         Whether to write event files. Where the run has some, that goes on in any case.
-    report, checkpoint_every
-        As in `train`.
+    report, checkpoint_every, communicator
+        As in `train`. Of several processes the first one reads the state, and sends it to the others; the
+        data, and the file that builds a model, are read by each.
 
     Returns
     -------
@@ -104,46 +113,68 @@ def resume_run(
     TrainingError, DataError, KeyboardInterrupt
         As in `train`; and if the data or the model's file is not that of the run.
     """
+    communicator = as_communicator(communicator)
+    require_equal_versions(communicator)
     file = Path(os.path.expanduser(run))
     if not file.is_file():
         file /= LAST
-    with RunDirectory.of_run(file.parent) as directory:
-        heard = CallbackList(callbacks).methods["on_notice"]
+    with directory_of_all(communicator, lambda: RunDirectory.of_run(file.parent)) as directory:
+        heard = CallbackList(callbacks, is_writer=directory.is_ours).methods["on_notice"]
 
         def notify(sentence: str) -> None:
             for method in heard:
                 method(None, sentence)
 
-        kept = _load(file, model, notify)
-        recipe = _continued(kept, changes or {}, seed)
-        dataset, source = _data(kept, data, notify)
-        goes_on = tensorboard or (directory.has_events and is_installed())
-        told = with_events(callbacks, directory, recipe) if goes_on else callbacks
-        with threads_as(threads or _facts(kept).get("threads")):
-            now = machine()
-            rngs = generators(kept.origin["seed"])
-            parts = split(dataset, recipe.validation, rngs["split"], recipe.crop)
-            parts = replace(parts, standardizer=kept.standardizer)
-            origin = {**kept.origin, "data": source}
-            if recipe.epochs != kept.recipe.epochs:
-                origin[EXTENDED] = [list(one) for one in (*extensions(origin), _extension(kept))]
-            checkpoint = replace(
-                kept, model=new_model(recipe, parts, rngs), recipe=recipe, training=None, origin=origin
+        kept = from_writer(communicator, lambda: _without_model(_load(file, model, notify)))
+        with agreed(communicator):
+            recipe = _continued(kept, changes or {}, seed)
+            dataset, source = _data(kept, data, notify)
+            goes_on = tensorboard or (directory.has_events and is_installed())
+            told = with_events(callbacks, directory, recipe) if goes_on else callbacks
+        require_same_run(communicator, recipe, kept.origin["seed"], jit, _facts(kept)["data"])
+        with threads_as(threads or _threads_until_now(kept, communicator)):
+            with agreed(communicator):
+                rngs = generators(kept.origin["seed"])
+                parts = split(dataset, recipe.validation, rngs["split"], recipe.crop)
+                parts = replace(parts, standardizer=kept.standardizer)
+                checkpoint = _goes_on(kept, recipe, new_model(recipe, parts, rngs), source)
+                facts = {"data": _facts(kept)["data"], **machine(communicator)}
+                recorder = Recorder(told, directory, checkpoint, facts, checkpoint_every)
+                if differ := differences(_facts(kept), facts):
+                    recorder.notify(
+                        f"this is not quite the machine of before ({'; '.join(differ)}): results may differ "
+                        "in their last digits from those without an interruption"
+                    )
+                recorder.keeps_previous = file.name == LAST  # a damaged one would take the place of this
+                if directory.is_ours and _facts(kept).get("replaces"):
+                    directory.clear(file.name)
+            result = fit_run(recorder, parts, rngs, jit, communicator, resume=kept.training)
+            summary = from_writer(
+                communicator, lambda: _whole(recorder, result) if recorder.training is None else None
             )
-            facts = {"data": _facts(kept)["data"], **now}
-            recorder = Recorder(told, directory, checkpoint, facts, checkpoint_every)
-            if differ := differences(_facts(kept), now):
-                recorder.notify(
-                    f"this is not quite the machine of before ({'; '.join(differ)}): results may differ in "
-                    "their last digits from those without an interruption"
-                )
-            recorder.keeps_previous = file.name == LAST  # a damaged last state would take the place of this
-            if _facts(kept).get("replaces"):
-                directory.clear(file.name)
-            result = fit_run(recorder, parts, rngs, jit, resume=kept.training)
-            if recorder.training is None and (summary := _whole(recorder, result)):
+            if summary:
                 return _unchanged(recorder, summary)
             return finish(recorder, dataset, parts, result, rngs["sample"], report)
+
+
+def _without_model(kept: Checkpoint) -> Checkpoint:
+    """Return a checkpoint that can be sent: each process builds the model, which may be of a user's class."""
+    return replace(kept, model=nn.Identity())
+
+
+def _threads_until_now(kept: Checkpoint, communicator: Communicator | None) -> int | None:
+    """Return the number of threads that the run had; None if the number of processes is another now."""
+    before, now = _facts(kept).get("processes", 1), 1 if communicator is None else communicator.size
+    threads: int | None = _facts(kept).get("threads")
+    return threads if before == now else None
+
+
+def _goes_on(kept: Checkpoint, recipe: Recipe, model: nn.Module, source: str) -> Checkpoint:
+    """Return the checkpoint of a run that goes on, with a model that has not its state yet."""
+    origin = {**kept.origin, "data": source}
+    if recipe.epochs != kept.recipe.epochs:
+        origin[EXTENDED] = [list(one) for one in (*extensions(origin), _extension(kept))]
+    return replace(kept, model=model, recipe=recipe, training=None, origin=origin)
 
 
 def _load(file: Path, model: ModelFile | None, notify: Any) -> Checkpoint:

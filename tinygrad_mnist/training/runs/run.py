@@ -1,6 +1,10 @@
 """A run: train by a recipe, evaluate once on the test part, and write down all of it.
 
 The test part is looked at once, at the end, with the state that was the best on the validation part.
+
+Where several processes train together, each of them comes here. What one of them finds wrong before training
+is an error of all. The first one claims the directory and writes; the others evaluate with it, and have ended
+when it draws.
 """
 
 from __future__ import annotations
@@ -10,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -21,12 +25,20 @@ from tinygrad_mnist.numbers import percent_text
 from tinygrad_mnist.training.checkpoints.checkpoint import Checkpoint
 from tinygrad_mnist.training.checkpoints.checkpointing import EVERY
 from tinygrad_mnist.training.display.tensorboard import TensorBoard
+from tinygrad_mnist.training.distributed.agreement import (
+    agreed,
+    from_writer,
+    require_equal,
+    require_equal_versions,
+)
+from tinygrad_mnist.training.distributed.communicator import Communicator, as_communicator
 from tinygrad_mnist.training.errors import DivergedError, RunError, is_interrupt
 from tinygrad_mnist.training.evaluation import Evaluation, evaluate
-from tinygrad_mnist.training.loop.by_recipe import follow
+from tinygrad_mnist.training.loop.by_recipe import planned
 from tinygrad_mnist.training.loop.callbacks import Callback
 from tinygrad_mnist.training.loop.course import Fit
 from tinygrad_mnist.training.loop.history import History
+from tinygrad_mnist.training.loop.interrupts import deferred
 from tinygrad_mnist.training.loop.threads import threads_in_use
 from tinygrad_mnist.training.recipe.models import build_model
 from tinygrad_mnist.training.recipe.recipe_file import recipe_text
@@ -36,6 +48,7 @@ from tinygrad_mnist.training.report.trained_run import TrainedRun, data_hashes
 from tinygrad_mnist.training.report.write import write_report
 from tinygrad_mnist.training.runs.directory import CHECKPOINT, PICTURES, REPORT, TENSORBOARD, RunDirectory
 from tinygrad_mnist.training.runs.pictures import draw_pictures
+from tinygrad_mnist.training.runs.ranks import directory_of_all, processes_of, require_same_run
 from tinygrad_mnist.training.runs.recorder import Recorder
 from tinygrad_mnist.training.runs.versions import machine, versions
 from tinygrad_mnist.training.seeds import generators
@@ -45,6 +58,9 @@ from tinygrad_mnist.training.training_data import Parts, data_title, notify_of_b
 @dataclass(frozen=True, eq=False)
 class Outcome:
     """The result of a run.
+
+    Of several processes the first one has all of it. The others have what was known when it began to draw: no
+    pictures, no report.
 
     Parameters
     ----------
@@ -85,10 +101,12 @@ def train(
     report: bool = True,
     tensorboard: bool = False,
     checkpoint_every: str = EVERY,
+    communicator: Any = None,
 ) -> Outcome:
     """Train a digit recogniser and write a run directory.
 
-    Equal recipes, data, seeds, numbers of threads and ``jit`` give equal bits on the same machine.
+    Equal recipes, data, seeds, numbers of threads and processes, and ``jit`` give equal bits on the same
+    machine.
 
     The directory receives, while training goes on, ``last.npz`` (the state to go on from, with `resume_run`)
     and ``previous.npz`` (the one before), ``metrics.jsonl`` and ``checkpoint.npz`` (the evaluations and the
@@ -102,11 +120,15 @@ def train(
       ``data``, ``data_source``, ``class_names``, ``seed``, ``threads`` (of BLAS, as asked for; null if
       unknown), ``versions``, ``data_sha256`` (of the training and the test part), ``notices`` (what was said
       until the end of training);
+    - ``processes``: null for one process; of several their number, ``ranks``, how many of them ran on each of
+      the ``hosts``, the mean share of the time of training, ``waiting_share``, that one of them spent on
+      exchanges with the others, and those that were ``lost`` on the way;
     - ``jit`` (as asked for), ``compiled`` (whether the steps were), ``compiled_reason`` (why, in words);
     - ``parameters``: numbers that were learned;
     - ``epochs``, ``steps``: what was done; ``best_epoch``, ``best_step``: when the state that was kept was
       reached; ``extended``: for each time that the run was made longer the ``epochs`` until then, the
-      ``steps`` done, and whether it had ``ended`` by itself; ``interrupted``; ``complete`` (whether pictures and report were written, too);
+      ``steps`` done, and whether it had ``ended`` by itself; ``interrupted``; ``complete`` (whether
+      pictures and report were written, too);
     - ``train_accuracy``, ``validation_accuracy``, ``test_accuracy`` (0 to 1) and ``test_loss`` (without label
       smoothing): of that state, on all of each part; ``train_images``, ``validation_images``,
       ``test_images``: how many;
@@ -139,6 +161,9 @@ def train(
         How often ``last.npz`` is written: "500 steps", "30 seconds", "2 minutes". It is written before the
         first step, on an interrupt and at the end, too. In a directory with an earlier run the first one
         takes that run's place: it is written when it is due, or at the first evaluation.
+    communicator : mpi4py.MPI.Comm or Communicator, optional
+        The processes that train together, such as ``MPI.COMM_WORLD``: each of them calls `train` with the
+        same recipe, data and seed. Directory, report and pictures are written by the first one.
 
     Returns
     -------
@@ -147,7 +172,9 @@ def train(
     Raises
     ------
     TrainingError
-        If the directory cannot be used, or the loss is no longer finite. A file that cannot be written once
+        If the directory cannot be used, or the loss is no longer finite; or if processes that are to train
+        together have other data, recipes, seeds or versions. What one of them finds wrong before the first
+        step is an error of all of them. A file that cannot be written once
         training goes on does not end it: the callbacks are told, it is tried again the next time, and it is
         in the outcome's ``missing`` if the disk lacks it at the end.
     DataError
@@ -158,20 +185,27 @@ def train(
         the run at once. One that comes while the pictures are drawn ends that, and nothing is raised.
     """
     name = recipe.name if recipe.model_file is None else recipe.model_file.name
-    with RunDirectory(out, name) as directory:
-        rngs = generators(seed)
-        parts = split(dataset, recipe.validation, rngs["split"], recipe.crop)
-        checkpoint = _untrained(recipe, dataset, parts, rngs, {"data": source or dataset.name, "seed": seed})
-        facts = {"data": data_hashes(dataset), **machine()}
-        told = with_events(callbacks, directory, recipe) if tensorboard else callbacks
-        recorder = Recorder(told, directory, checkpoint, facts, checkpoint_every)
+    communicator = as_communicator(communicator)
+    require_equal_versions(communicator)
+    with directory_of_all(communicator, lambda: RunDirectory(out, name)) as directory:
+        with agreed(communicator):
+            rngs = generators(seed)
+            parts = split(dataset, recipe.validation, rngs["split"], recipe.crop)
+            origin = {"data": source or dataset.name, "seed": seed}
+            checkpoint = _untrained(recipe, dataset, parts, rngs, origin)
+            facts = {"data": data_hashes(dataset), **machine(communicator)}
+            told = with_events(callbacks, directory, recipe) if tensorboard else callbacks
+            recorder = Recorder(told, directory, checkpoint, facts, checkpoint_every)
+        require_same_run(communicator, recipe, seed, jit, facts["data"])
         notify_of_background(find_augmentation(recipe.augmentation), parts.background, recorder.notify)
-        result = fit_run(recorder, parts, rngs, jit)
+        result = fit_run(recorder, parts, rngs, jit, communicator)
         return finish(recorder, dataset, parts, result, rngs["sample"], report)
 
 
 def with_events(callbacks: Sequence[Callback], directory: RunDirectory, recipe: Recipe) -> list[Callback]:
-    """Return the callbacks with one that writes event files for TensorBoard."""
+    """Return the callbacks with one that writes event files for TensorBoard, in the process that writes."""
+    if not directory.is_ours:
+        return list(callbacks)
     return [*callbacks, TensorBoard(directory.file(TENSORBOARD), text=recipe_text(recipe))]
 
 
@@ -180,20 +214,26 @@ def fit_run(
     parts: Parts,
     rngs: Mapping[str, np.random.Generator],
     jit: str,
+    communicator: Communicator | None,
     resume: Mapping[str, Any] | None = None,
 ) -> Fit:
     """Train, or go on. If a new run has learned nothing, leave the directory as it was."""
     directory, checkpoint = recorder.directory, recorder.checkpoint
     try:
-        return follow(
-            checkpoint.recipe,
-            checkpoint.model,
-            parts,
-            rngs=rngs,
-            callbacks=recorder.all,
-            jit=jit,
-            resume=resume,
-        )
+        with agreed(communicator):
+            training = planned(
+                checkpoint.recipe,
+                checkpoint.model,
+                parts,
+                rngs=rngs,
+                callbacks=recorder.all,
+                jit=jit,
+                communicator=communicator,
+            )
+            if resume is not None:
+                training.load_state_dict(resume)
+        require_equal(communicator, {"whether the steps are compiled": training.decision.compiled})
+        result = training.run()
     except DivergedError as error:
         best = recorder.training and recorder.training.best
         if best is None:
@@ -206,23 +246,29 @@ def fit_run(
         if resume is None and (recorder.training is None or recorder.training.step == 0):
             directory.withdraw()
         raise
+    if not recorder.is_writer:
+        recorder.training = training  # so that callbacks are told what comes now, too
+    return result
 
 
 def finish(
-    recorder: Recorder, dataset: Dataset, parts: Parts, result: Fit, rng: np.random.Generator, report: bool
+    recorder: Recorder,
+    dataset: Dataset,
+    parts: Parts,
+    result: Fit,
+    rng: np.random.Generator,
+    report: bool,
 ) -> Outcome:
     """Evaluate the best state, and write summary, pictures and report."""
-    try:
-        summary, on_test = _evaluated(recorder, dataset, parts, result)
-    except KeyboardInterrupt:
-        if result.interrupted:
-            raise
-        recorder.tell("on_interrupt")
-        summary, on_test = _evaluated(recorder, dataset, parts, result)
+    directory, checkpoint = recorder.directory, recorder.checkpoint
+    evaluated = _evaluated if result.communicator is None else _evaluated_together
+    summary, missing, on_test = evaluated(recorder, dataset, parts, result)
+    if not recorder.is_writer:
+        origin = {**checkpoint.origin, "jit": summary["jit"], "compiled": summary["compiled"]}
+        return Outcome(summary, directory.path, (), replace(checkpoint, origin=origin), missing)
     # not one file could be written, so an earlier run stays as it is; or the directory is gone for good
-    if not (recorder.is_owner and recorder.directory.path.is_dir()):
-        missing = tuple(recorder.unwritten)
-        return Outcome(summary, recorder.directory.path, (), recorder.checkpoint, missing)
+    if not (recorder.is_owner and directory.path.is_dir()):
+        return Outcome(summary, directory.path, (), checkpoint, missing)
     outcome = _with_pictures(summary, on_test, recorder, dataset, result.history, rng, report)
     if not (outcome.interrupted or outcome.missing or recorder.unwritten):
         summary["complete"] = True
@@ -230,18 +276,52 @@ def finish(
     return replace(outcome, missing=(*recorder.unwritten, *outcome.missing))
 
 
-def _evaluated(
-    recorder: Recorder, dataset: Dataset, parts: Parts, result: Fit
-) -> tuple[dict[str, Any], Evaluation]:
+_Evaluated: TypeAlias = tuple[dict[str, Any], tuple[Path, ...], Evaluation]
+"""The summary, the files that could not be written until then, and the evaluation on the test part."""
+
+
+def _evaluated(recorder: Recorder, dataset: Dataset, parts: Parts, result: Fit) -> _Evaluated:
+    """Evaluate the best state, and write the summary; the first Ctrl-C does not end that."""
+    try:
+        return _evaluate_all(recorder, dataset, parts, result)
+    except KeyboardInterrupt:
+        if result.interrupted:
+            raise
+        recorder.tell("on_interrupt")
+        return _evaluate_all(recorder, dataset, parts, result)
+
+
+def _evaluated_together(recorder: Recorder, dataset: Dataset, parts: Parts, result: Fit) -> _Evaluated:
+    """Do the same in several processes, where a signal waits: all of them have to take part in exchanges."""
+    with deferred() as interrupts:
+        found = _evaluate_all(recorder, dataset, parts, result)
+    try:
+        with agreed(result.communicator):
+            interrupts.take()
+    except KeyboardInterrupt:
+        if result.interrupted:
+            raise
+        recorder.tell("on_interrupt")
+    return found
+
+
+def _evaluate_all(recorder: Recorder, dataset: Dataset, parts: Parts, result: Fit) -> _Evaluated:
     """Evaluate the best state on the training and the test part, and write the summary."""
-    recorder.complete(result)
-    checkpoint = recorder.checkpoint
-    forward, standardizer = result.forward, checkpoint.standardizer
+    with agreed(result.communicator):
+        if recorder.is_writer:
+            recorder.complete(result)
+    forward, standardizer = result.forward, recorder.checkpoint.standardizer
     on_train = evaluate(forward, parts.train_images, parts.train_labels, standardizer)
     on_test = evaluate(forward, dataset.test_images, dataset.test_labels, standardizer)
-    summary = _summary(recorder, dataset, parts, result, on_train, on_test)
-    recorder.write_summary(summary)
-    return summary, on_test
+    processes = processes_of(result)
+
+    def written() -> tuple[dict[str, Any], tuple[Path, ...]]:
+        summary = _summary(recorder, dataset, parts, result, on_train, on_test, processes)
+        recorder.write_summary(summary)
+        return summary, tuple(recorder.unwritten)
+
+    summary, missing = from_writer(result.communicator, written)
+    return summary, missing, on_test
 
 
 def _with_pictures(
@@ -336,6 +416,7 @@ def _summary(
     result: Fit,
     on_train: Evaluation,
     on_test: Evaluation,
+    processes: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """Return what ``summary.json`` holds; `train` documents it."""
     checkpoint = recorder.checkpoint
@@ -368,6 +449,7 @@ def _summary(
         "validation_images": len(parts.validation_images),
         "test_images": len(dataset.test_images),
         "threads": threads_in_use(),
+        "processes": processes,
         "jit": result.decision.jit,
         "compiled": result.decision.compiled,
         "compiled_reason": result.decision.reason,

@@ -26,12 +26,12 @@ import numpy as np
 
 from tinygrad_mnist.compiler.errors import JitError
 from tinygrad_mnist.data import Dataset
-from tinygrad_mnist.training.loop.callbacks import Callback
 from tinygrad_mnist.training.checkpoints.checkpoint import load_state, save_state
-from tinygrad_mnist.training.loop.course import Training
 from tinygrad_mnist.training.errors import TrainingError
-from tinygrad_mnist.training.loop.history import Record
 from tinygrad_mnist.training.loop.by_recipe import planned
+from tinygrad_mnist.training.loop.callbacks import Callback
+from tinygrad_mnist.training.loop.course import Training
+from tinygrad_mnist.training.loop.history import Record
 from tinygrad_mnist.training.recipe.recipes import Recipe
 from tinygrad_mnist.training.runs.run import new_model
 from tinygrad_mnist.training.seeds import generators

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from tinygrad_mnist._version import __version__
+from tinygrad_mnist.training.distributed.communicator import Communicator
 from tinygrad_mnist.training.loop.threads import threads_in_use
 
 
@@ -29,8 +30,10 @@ def versions() -> dict[str, str]:
     }
 
 
-def machine() -> dict[str, Any]:
-    """Return what the last digits of numbers depend on besides seed and data: versions, threads, processor.
+def machine(communicator: Communicator | None = None) -> dict[str, Any]:
+    """Return what the last digits of numbers depend on besides seed and data.
+
+    That is versions, threads, the processor, and the number of processes that train together.
 
     Where threadpoolctl is not installed, the number of threads is None, and so are the kernels that BLAS has
     chosen for the processor.
@@ -46,6 +49,7 @@ def machine() -> dict[str, Any]:
         "threads": threads_in_use(),
         "processor": platform.machine(),
         "kernels": kernels,
+        "processes": 1 if communicator is None else communicator.size,
     }
 
 

@@ -1,0 +1,147 @@
+"""Training by several processes, as the command line has it: ``--processes``, mpiexec and srun.
+
+What can be checked without MPI is checked before it is started, which takes more than a second.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from tinygrad_mnist.cli import shared_options
+from tinygrad_mnist.cli.output import notify
+from tinygrad_mnist.cli.start import Start, find_start, speaks, tie
+from tinygrad_mnist.numbers import count_text
+
+if TYPE_CHECKING:
+    from tinygrad_mnist.training import Choice
+    from tinygrad_mnist.training.distributed.communicator import Communicator
+
+EXTRA: Final = "mpi"
+
+
+def add_processes(parser: argparse.ArgumentParser) -> None:
+    """Declare ``--processes``."""
+    parser.add_argument(
+        "--processes",
+        type=shared_options.at_least(1),
+        metavar="N",
+        help="train by N processes on this machine, each of which takes its share of every batch (needs the "
+        "extra mpi). It pays for convolutional networks and as many cores; on several machines mpiexec or "
+        "srun starts the command, without this option",
+    )
+
+
+# ---- the start of them -----------------------------------------------------------------------------------
+
+
+def launched(arguments: argparse.Namespace) -> int | None:
+    """Start the processes that are asked for, stay until they have ended, and return their exit status.
+
+    Returns
+    -------
+    int or None
+        None in a process that trains: one alone, or one of several.
+
+    Raises
+    ------
+    RecipeError
+        If several processes are asked for in each of several.
+    """
+    from tinygrad_mnist.training.errors import RecipeError
+
+    start = find_start()
+    if start is not None:
+        if arguments.processes is not None and tie() is None:
+            raise RecipeError(
+                f"--processes starts processes, but {start.by} has started this one as one of "
+                f"{'several' if start.size is None else start.size} already; leave it out"
+            )
+        return None
+    if arguments.processes in (None, 1):
+        return None
+    from tinygrad_mnist.training.distributed.launcher import find_launch, launch, usable_cores
+
+    made = find_launch(arguments.processes, _program(arguments.words))
+    threads, cores = arguments.processes * (arguments.threads or 1), usable_cores()
+    if threads > cores:
+        notify(
+            f"{count_text(threads, 'thread')} of {arguments.processes} processes wait for each other on "
+            f"{count_text(cores, 'core')}, which takes longer than fewer processes do"
+        )
+    return launch(made, notify)
+
+
+def _program(words: Sequence[str] | None) -> list[str]:
+    """Return the command of this process, for each of several."""
+    if words is None:
+        return [sys.executable, *sys.orig_argv[1:]]
+    return [sys.executable, "-m", "tinygrad_mnist", *words]
+
+
+# ---- one of them -----------------------------------------------------------------------------------------
+
+
+@contextmanager
+def together() -> Iterator[Communicator | None]:
+    """Join the other processes; an exception inside ends them too.
+
+    Yields None in a process that is alone.
+    """
+    start = find_start()
+    comm = None if start is None else _world(start)
+    if comm is None:
+        yield None
+        return
+    from tinygrad_mnist.training.distributed.abort import ending_all
+    from tinygrad_mnist.training.distributed.communicator import Communicator
+
+    communicator = Communicator(comm)
+    if (launcher := tie()) is not None:
+        launcher.join()
+    with ending_all(communicator):
+        yield communicator
+
+
+def _world(start: Start) -> Any:
+    """Return the communicator of all processes, by mpi4py; None if there is one after all.
+
+    Raises
+    ------
+    ImportError
+        If mpi4py is not installed.
+    TrainingError
+        If it finds no MPI, or finds others than were started.
+    """
+    from tinygrad_mnist.extras import missing_package
+    from tinygrad_mnist.training.errors import TrainingError
+
+    try:
+        from mpi4py import MPI
+    except ModuleNotFoundError:
+        raise missing_package("to train by several processes", EXTRA, "mpi4py") from None
+    except (ImportError, RuntimeError) as error:
+        raise TrainingError(
+            f"mpi4py cannot load MPI ({error}): install Open MPI with "
+            f'pip install "tinygrad_mnist[{EXTRA}]"'
+        ) from error
+    comm = MPI.COMM_WORLD
+    if start.size is not None and comm.size != start.size:
+        library = MPI.Get_library_version().split(",")[0].strip("\0 \n")
+        advice = "srun --mpi=pmix" if start.by == "srun" else "the mpiexec that belongs to it"
+        raise TrainingError(
+            f"{start.by} has started {start.size} processes, but mpi4py's MPI, {library}, finds {comm.size}: "
+            f"start them by {advice}"
+        )
+    return comm if comm.size > 1 else None
+
+
+def warn_of_little_work(choice: Choice, communicator: Communicator) -> None:
+    """Tell the user if a training has so little to compute that several processes do not make it faster."""
+    from tinygrad_mnist.training.distributed.profit import advice
+
+    if speaks() and (sentence := advice(choice, communicator)):
+        notify(sentence)

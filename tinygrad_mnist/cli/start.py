@@ -1,0 +1,177 @@
+"""How this process was started: alone, or as one of several, by mpiexec, by Slurm's srun, or by our launcher.
+
+It is read off the environment, so that nothing of MPI is loaded where there is one process. Of several, the
+first one alone prints.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from types import FrameType
+from typing import Final, NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from tinygrad_mnist.training.distributed.tie import Tie
+
+
+FIRST_SPEAKS: Final = 2.0
+"""Seconds that the other processes give the first one to say what is wrong."""
+
+
+class Start(NamedTuple):
+    """A process that was started as one of several.
+
+    Parameters
+    ----------
+    rank : int
+        Its number.
+    size : int or None
+        How many there are; None where what started them does not say.
+    by : str
+        What started them.
+    """
+
+    rank: int
+    size: int | None
+    by: str
+
+
+_VARIABLES: Final = (
+    # of the rank, of the number of ranks, what sets both
+    ("OMPI_COMM_WORLD_RANK", ("OMPI_COMM_WORLD_SIZE",), "mpiexec"),
+    ("PMIX_RANK", ("SLURM_STEP_NUM_TASKS", "SLURM_NTASKS"), "srun"),
+    ("SLURM_PROCID", ("SLURM_STEP_NUM_TASKS",), "srun"),
+    ("PMI_RANK", ("PMI_SIZE",), "mpiexec"),
+)
+"""What says that a process is one of several; the first row that is there counts.
+
+In a batch script Slurm sets ``SLURM_PROCID`` and ``SLURM_NTASKS`` for the script itself, which is one process:
+only a step that srun has started has ``SLURM_STEP_NUM_TASKS``.
+"""
+
+
+def find_start(environment: Mapping[str, str] | None = None) -> Start | None:
+    """Return how this process was started as one of several; None if it is alone.
+
+    Parameters
+    ----------
+    environment : mapping, optional
+        The variables to read; those of this process by default.
+
+    Examples
+    --------
+    >>> find_start({"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "4"})
+    Start(rank=1, size=4, by='mpiexec')
+    >>> find_start({"SLURM_PROCID": "0", "SLURM_NTASKS": "4"}) is None  # a batch script
+    True
+    """
+    variables = os.environ if environment is None else environment
+    for name, sizes, by in _VARIABLES:
+        rank = _number(variables.get(name))
+        size = next(filter(None, (_number(variables.get(key)) for key in sizes)), None)
+        if rank is None or (size is None and name != "PMIX_RANK"):
+            continue
+        return None if size == 1 else Start(rank, size, by)
+    return None
+
+
+def _number(text: str | None) -> int | None:
+    try:
+        return None if text is None else int(text)
+    except ValueError:
+        return None
+
+
+def speaks() -> bool:
+    """Return whether this process prints: of several, the first one does."""
+    start = find_start()
+    return start is None or start.rank == 0
+
+
+_kept: str | None = None
+
+
+def keep(sentence: str) -> None:
+    """Keep a sentence that this process does not print, as it is not the first one."""
+    global _kept
+    _kept = sentence
+
+
+def _say_alone(rank: int) -> None:
+    """Print the sentence that was kept, if the first process does not end all with its own within seconds.
+
+    A mistake in the command is found by each process for itself. If one ended before the first has printed it,
+    mpiexec would end that one too, and the user would not learn of it.
+    """
+    if _kept is not None:
+        import platform
+
+        time.sleep(FIRST_SPEAKS)
+        sys.stderr.write(f"tinygrad-mnist: rank {rank} on {platform.node()}: {_kept}\n")
+
+
+_tie: Tie | None = None
+
+
+def tie() -> Tie | None:
+    """Return what ties this process to our launcher; None if it was started otherwise."""
+    return _tie
+
+
+@contextmanager
+def as_one_of_several() -> Iterator[Callable[[int], int]]:
+    """Be one process of several inside, if this is one; else it does nothing.
+
+    Yields a function that is given the exit status, tells our launcher of it, and returns it.
+    """
+    global _tie
+    start = find_start()
+    if start is None:
+        yield lambda status: status
+        return
+    output = sys.stdout
+    try:
+        _tie = _find_tie(start.rank)
+        if start.rank:
+            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  (closed below)
+        elif _tie is None:
+            os.environ["TERM"] = "dumb"  # mpiexec lets a file look like a terminal
+        if hasattr(signal, "SIGUSR1") and signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL:
+            signal.signal(signal.SIGUSR1, _terminate)
+        yield lambda status: _told(status, start.rank)
+    except BaseException:  # Python prints it
+        _told(1, 0)
+        raise
+    finally:
+        if sys.stdout is not output:
+            sys.stdout.close()
+            sys.stdout = output
+        _tie = None
+
+
+def _find_tie(rank: int) -> Tie | None:
+    if "TINYGRAD_MNIST_LAUNCHER" not in os.environ:
+        return None
+    from tinygrad_mnist.training.distributed.tie import find_tie
+
+    return find_tie(rank)
+
+
+def _told(status: int, rank: int) -> int:
+    if status and rank and "mpi4py.MPI" not in sys.modules:
+        _say_alone(rank)
+    if _tie is not None:
+        sys.stdout.flush()
+        _tie.end(status)
+    return status
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    """Take SIGUSR1 for SIGTERM: mpiexec passes it on, and does not kill all half a second later."""
+    signal.raise_signal(signal.SIGTERM)

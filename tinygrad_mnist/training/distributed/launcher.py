@@ -1,0 +1,480 @@
+"""The start of several processes on this machine by mpiexec, and all that is between them and the user.
+
+``launch`` starts mpiexec and stays until all is over. Ctrl-C and other signals are handed to the ranks, which
+save and end: mpiexec itself would kill them half a second later. Their output goes where that of the launcher
+goes; what MPI prints is shown only where no rank could tell the user what happened. The exit status is that of
+the training, as its first rank reports it. That of mpiexec may be 0 where a process was killed.
+
+Neither NumPy nor MPI is loaded here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from time import monotonic
+from types import FrameType
+from typing import Any, Final
+
+from tinygrad_mnist.extras import missing_package
+from tinygrad_mnist.training.distributed.tie import LAUNCHER
+from tinygrad_mnist.training.errors import TrainingError
+
+START_LIMIT: Final = 120.0
+"""Seconds after which all processes have to be there, counted from the first."""
+
+END_LIMIT: Final = 20.0
+"""Seconds that the others have to end once one process has ended with an error."""
+
+KILL_LIMIT: Final = 3.0
+"""Seconds that mpiexec has to end the processes, which takes it half of one."""
+
+_PASSED_ON: Final = ("SIGINT", "SIGTERM", "SIGHUP")
+_PATH_LIMIT: Final = 90
+"""What a path of a socket may be long, with its name: 104 bytes on macOS, 108 on Linux."""
+_WORDS: Final = 20_000
+"""Bytes that are kept of what MPI prints."""
+
+
+# ---- what is started -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Launch:
+    """A command that starts processes, and its environment.
+
+    Parameters
+    ----------
+    processes : int
+        How many.
+    command : tuple of str
+        The words of the command.
+    environment : dict
+        Its variables.
+    """
+
+    processes: int
+    command: tuple[str, ...]
+    environment: dict[str, str]
+
+
+def launch_of(
+    processes: int,
+    program: Sequence[str],
+    mpiexec: str,
+    *,
+    survives: bool,
+    cores: int,
+    environment: Mapping[str, str],
+    is_root: bool = False,
+) -> Launch:
+    """Return what starts a program in some processes on this machine.
+
+    Parameters
+    ----------
+    processes : int
+        How many.
+    program : sequence of str
+        The words of its command.
+    mpiexec : str
+        The path of Open MPI's.
+    survives : bool
+        Whether Open MPI can go on after a process has died (ULFM).
+    cores : int
+        The cores that may be used.
+    environment : mapping
+        The variables of this process.
+    is_root : bool
+        Whether the user is root, whom Open MPI refuses unless it is told twice.
+
+    Examples
+    --------
+    >>> made = launch_of(2, ["python", "a.py"], "mpiexec", survives=False, cores=1, environment={})
+    >>> print(*made.command)
+    mpiexec --bind-to none --oversubscribe -n 2 python a.py
+    """
+    options = [
+        *(("--with-ft", "ulfm") if survives else ()),
+        *("--bind-to", "none"),  # with threads of BLAS, a process needs more than the one core
+        *("--oversubscribe", "-n", str(processes)),
+    ]
+    own = {
+        # inside an allocation of a cluster, too, only this machine is used
+        "PRTE_MCA_ras": "^slurm,pbs,lsf,gridengine,flux",
+        "PRTE_MCA_plm": "^slurm,pbs,lsf,tm",
+    }
+    if processes > cores:
+        own["OMPI_MCA_mpi_yield_when_idle"] = "1"  # a process that waits keeps another one from its core
+    if is_root:
+        own |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    return Launch(processes, (mpiexec, *options, *program), {**own, **environment})
+
+
+def find_launch(processes: int, program: Sequence[str]) -> Launch:
+    """Return what starts a program in some processes on this machine, with the MPI of this environment.
+
+    Raises
+    ------
+    ImportError
+        If mpi4py is not installed.
+    TrainingError
+        If there is no mpiexec, or that of another MPI than Open MPI; or on a system without Unix sockets.
+    """
+    if not hasattr(socket, "send_fds"):
+        raise TrainingError("several processes on one machine need Linux or macOS")
+    if find_spec("mpi4py") is None:
+        raise missing_package("to train by several processes", "mpi", "mpi4py")
+    mpiexec = find_mpiexec()
+    return launch_of(
+        processes,
+        program,
+        mpiexec,
+        survives=_survives(mpiexec),
+        cores=usable_cores(),
+        environment=os.environ,
+        is_root=hasattr(os, "geteuid") and os.geteuid() == 0,
+    )
+
+
+def find_mpiexec() -> str:
+    """Return the path of Open MPI's mpiexec: that of this environment, or else the one on PATH.
+
+    Raises
+    ------
+    TrainingError
+        If there is none.
+    """
+    folders = [Path(sys.executable).parent, *map(Path, _script_folders())]
+    own = (str(folder / "mpiexec") for folder in folders if os.access(folder / "mpiexec", os.X_OK))
+    found = next(own, None) or shutil.which("mpiexec")
+    if found is None:
+        raise TrainingError(
+            "there is no mpiexec, which starts the processes: install Open MPI's with "
+            'pip install "tinygrad_mnist[mpi]"'
+        )
+    version = _output([found, "--version"])
+    if "Open MPI" not in version:
+        raise TrainingError(
+            f"{found} is not of Open MPI, and --processes knows its options only; start the processes "
+            "yourself: mpiexec -n 2 tinygrad-mnist train ..., by the mpiexec of the MPI that mpi4py has"
+        )
+    return found
+
+
+def usable_cores() -> int:
+    """Return the number of cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _script_folders() -> Iterator[str]:
+    """Yield where pip puts programs: those of the environment, and those of the user."""
+    for scheme in (None, f"{os.name}_user"):
+        with suppress(KeyError):
+            yield sysconfig.get_path("scripts") if scheme is None else sysconfig.get_path("scripts", scheme)
+
+
+def _survives(mpiexec: str) -> bool:
+    """Return whether this Open MPI is built with ULFM."""
+    info = Path(mpiexec).with_name("ompi_info")
+    return "ft_mpi_support:yes" in _output([str(info), "--parsable"])
+
+
+def _output(command: Sequence[str]) -> str:
+    """Return what a program prints; nothing if it is not there or hangs."""
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return (done.stdout + done.stderr).decode(errors="replace")
+
+
+# ---- while it runs ---------------------------------------------------------------------------------------
+
+
+def launch(made: Launch, notify: Callable[[str], None]) -> int:
+    """Start the processes, stay until all have ended, and return the exit status of the training.
+
+    Parameters
+    ----------
+    made : Launch
+        What is started. Each process calls `find_tie` and says how it ends.
+    notify : callable
+        Is given a sentence for the user where the processes could not tell him themselves what happened.
+
+    Returns
+    -------
+    int
+        The exit status that the first of the processes that were not killed has reported; 1 if none has; 128
+        and the number of the signal if one has ended all before.
+    """
+    with ExitStack() as stack:
+        folder = stack.enter_context(_short_folder())
+        listener = stack.enter_context(socket.socket(socket.AF_UNIX))
+        listener.bind(str(folder / "socket"))
+        listener.listen(made.processes)
+        signals = stack.enter_context(_noted_signals())
+        process = subprocess.Popen(
+            made.command,
+            env={**made.environment, LAUNCHER: str(folder / "socket")},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # so that Ctrl-C in a terminal reaches nobody but us
+        )
+        course = _Course(made.processes, process, listener, signals)
+        stack.callback(course.close)
+        course.run()
+        return course.verdict(notify)
+
+
+@contextmanager
+def _short_folder() -> Iterator[Path]:
+    """Make a folder that nobody else can enter, by a path that is short enough for that of a socket."""
+    parent = tempfile.gettempdir()
+    short = parent if len(os.fsencode(parent)) <= _PATH_LIMIT - 30 else "/tmp"  # noqa: S108
+    with tempfile.TemporaryDirectory(prefix="tinygrad-mnist-", dir=short, ignore_cleanup_errors=True) as made:
+        yield Path(made)
+
+
+@contextmanager
+def _noted_signals() -> Iterator[socket.socket]:
+    """Note the signals that are passed on; each is a byte that can be read from the socket.
+
+    Those that are ignored, as SIGHUP under nohup, stay ignored.
+    """
+    read, write = socket.socketpair()
+    read.setblocking(False)
+    write.setblocking(False)
+    before: dict[int, Any] = {}
+    wakeup: int | None = None
+
+    def note(number: int, frame: FrameType | None) -> None:
+        """Do nothing: Python has written the number to the socket."""
+
+    if threading.current_thread() is threading.main_thread():
+        wakeup = signal.set_wakeup_fd(write.fileno(), warn_on_full_buffer=False)
+        for name in _PASSED_ON:
+            number = getattr(signal, name)
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                before[number] = signal.signal(number, note)
+    try:
+        yield read
+    finally:
+        if wakeup is not None:
+            signal.set_wakeup_fd(wakeup)
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        read.close()
+        write.close()
+
+
+@dataclass(eq=False)
+class _Rank:
+    """A process, as far as it has told."""
+
+    tie: socket.socket
+    number: int | None = None
+    pid: int | None = None
+    has_joined: bool = False
+    status: int | None = None
+    is_gone: bool = False
+    text: bytes = b""
+
+
+@dataclass(eq=False)
+class _Course:
+    """The course of the processes from the start to the end of all."""
+
+    processes: int
+    process: subprocess.Popen[bytes]
+    listener: socket.socket
+    signals: socket.socket
+    ranks: list[_Rank] = field(default_factory=list)
+    lost: list[int] = field(default_factory=list)
+    """The numbers of those that ended without a word, the first one first."""
+    words: bytes = b""
+    """The last of what MPI has printed."""
+    caught: list[int] = field(default_factory=list)
+    """The signals that came."""
+    fault: str | None = None
+    """Why all were ended from here, if so."""
+    deadline: float | None = None
+    """When all are ended from here."""
+    has_ended: bool = False
+    """Whether mpiexec has ended."""
+    is_killing: bool = False
+    """Whether mpiexec was told to end all."""
+
+    def run(self) -> None:
+        """Wait until mpiexec has ended, and do what is to be done until then."""
+        assert self.process.stdout is not None
+        os.set_blocking(self.process.stdout.fileno(), False)
+        self._end_within(START_LIMIT, f"not all processes were there after {START_LIMIT:g} s")
+        with selectors.DefaultSelector() as selector:
+            self.selector = selector
+            selector.register(self.listener, selectors.EVENT_READ, self._accept)
+            selector.register(self.signals, selectors.EVENT_READ, self._take_signals)
+            selector.register(self.process.stdout, selectors.EVENT_READ, self._take_words)
+            while not self.has_ended:
+                self._step(None if self.deadline is None else max(0.0, self.deadline - monotonic()))
+            self.process.wait()
+            # what the ranks have told last; they have ended, or else they end now that mpiexec is gone
+            limit = monotonic() + END_LIMIT
+            while any(not rank.is_gone for rank in self.ranks) and monotonic() < limit:
+                for rank in self.ranks:
+                    with suppress(OSError):
+                        rank.tie.shutdown(socket.SHUT_WR)
+                self._step(0.1)
+            self._kill_ranks()
+
+    def _step(self, seconds: float | None) -> None:
+        for key, _ in self.selector.select(seconds):
+            key.data()
+        if self.deadline is not None and monotonic() >= self.deadline:
+            self._kill()
+
+    # ---- what happens ------------------------------------------------------------------------------------
+
+    def _accept(self) -> None:
+        tie, _ = self.listener.accept()
+        rank = _Rank(tie)
+        self.ranks.append(rank)
+        self.selector.register(tie, selectors.EVENT_READ, lambda: self._hear(rank))
+        if len(self.ranks) == self.processes and self.fault is not None:
+            self.deadline = self.fault = None
+
+    def _hear(self, rank: _Rank) -> None:
+        try:
+            text = rank.tie.recv(4096)
+        except OSError:
+            text = b""
+        *lines, rank.text = (rank.text + text).split(b"\n")
+        for line in lines:
+            self._take(rank, json.loads(line))
+        if not text:
+            self._lose(rank)
+
+    def _take(self, rank: _Rank, word: dict[str, Any]) -> None:
+        if "rank" in word:
+            rank.number, rank.pid = word["rank"], word["pid"]
+            with suppress(OSError):
+                socket.send_fds(rank.tie, [b"\0"], [1, 2])
+                if self.caught:
+                    rank.tie.send(bytes(self.caught[:1]))
+        rank.has_joined = rank.has_joined or "joined" in word
+        if "status" in word:
+            rank.status = word["status"]
+            if rank.status:
+                self._end_within(END_LIMIT, None)
+
+    def _lose(self, rank: _Rank) -> None:
+        """Note that a process has ended: before all were joined, the others would wait for it for ever."""
+        rank.is_gone = True
+        if rank.status is None and rank.number is not None and not self.is_killing:
+            self.lost.append(rank.number)
+        self.selector.unregister(rank.tie)
+        joined = len(self.ranks) == self.processes and all(each.has_joined for each in self.ranks)
+        if rank.status is None and not joined:
+            self._end_within(KILL_LIMIT, None)
+        elif all(each.is_gone for each in self.ranks):
+            self._end_within(END_LIMIT, None)
+
+    def _take_words(self) -> None:
+        assert self.process.stdout is not None
+        words = self.process.stdout.read(65536)
+        if words == b"":
+            self.selector.unregister(self.process.stdout)
+            self.has_ended = True
+        elif words:
+            self.words = (self.words + words)[-_WORDS:]
+
+    def _take_signals(self) -> None:
+        for number in self.signals.recv(64):
+            is_hangup = number == getattr(signal, "SIGHUP", None)
+            if is_hangup and number in self.caught:  # both the shell and the system send one
+                continue
+            self.caught.append(number)
+            if len(self.caught) > 2 or not self.ranks:
+                self._kill()
+                continue
+            for rank in self.ranks:
+                with suppress(OSError):
+                    rank.tie.send(bytes([number]))
+            if len(self.caught) == 2:
+                self._end_within(KILL_LIMIT, None)
+
+    # ---- the end of all ----------------------------------------------------------------------------------
+
+    def _end_within(self, seconds: float, fault: str | None) -> None:
+        """End all from here after some seconds, if they have not ended by themselves."""
+        until = monotonic() + seconds
+        if self.deadline is None or until < self.deadline:
+            self.deadline, self.fault = until, fault
+
+    def _kill(self) -> None:
+        """Let mpiexec kill all; if it does not within seconds, do it from here."""
+        if self.process.poll() is None and not self.is_killing:
+            self.is_killing = True
+            self.process.terminate()
+            self.deadline = monotonic() + KILL_LIMIT
+            return
+        self.deadline = None
+        self.process.kill()
+        self._kill_ranks()
+
+    def _kill_ranks(self) -> None:
+        for rank in self.ranks:
+            if not rank.is_gone and rank.pid is not None:
+                with suppress(OSError):
+                    os.kill(rank.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        """Leave nothing running."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        for rank in self.ranks:
+            rank.tie.close()
+
+    # ---- what is said of it ------------------------------------------------------------------------------
+
+    def verdict(self, notify: Callable[[str], None]) -> int:
+        """Return the exit status; tell the user what he does not know from the processes."""
+        told = sorted(
+            (rank.number, rank.status)
+            for rank in self.ranks
+            if rank.number is not None and rank.status is not None
+        )
+        if told and (told[0][1] == 0 or not self.lost or self.caught):
+            return told[0][1]
+        if self.caught and not told:
+            notify("interrupted")
+            return 128 + self.caught[0]
+        notify(self._sentence())
+        return (told[0][1] if told else 0) or 1
+
+    def _sentence(self) -> str:
+        if not self.ranks:
+            what = f"mpiexec has started none of the {self.processes} processes"
+        elif self.fault is not None or not self.lost:
+            what = self.fault or "the processes did not end, and were killed"
+        else:
+            what = f"rank {self.lost[0]} of {self.processes} ended before the training was done"
+        said = " ".join(self.words.decode(errors="replace").replace("-" * 20, "").replace("-" * 6, "").split())
+        return f"{what}{said and f'; MPI says: {said}'}"

@@ -1,0 +1,1 @@
+def advice(choice, communicator): return None

@@ -1,0 +1,98 @@
+"""What ties a rank to our launcher: its output streams, signals, and word of how the rank ends.
+
+The launcher and the ranks are on one machine, and the tie is a Unix socket. Through it a rank gets standard
+output and standard error of the launcher themselves. So a terminal is a terminal for it, nothing is held back
+on the way, and what MPI prints on its own account does not mix with it. If the launcher is gone, even by
+``kill -9``, the socket ends, and the rank takes that for SIGTERM: it saves, and ends.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+LAUNCHER: Final = "TINYGRAD_MNIST_LAUNCHER"
+"""The variable of the environment that has the path of the launcher's socket."""
+
+_STREAMS: Final = (1, 2)
+
+
+class Tie:
+    """The end of the tie that a rank holds.
+
+    Parameters
+    ----------
+    path : str
+        The socket of the launcher.
+    rank : int
+        The number of this process.
+
+    Raises
+    ------
+    OSError
+        If nobody is there.
+    """
+
+    def __init__(self, path: str, rank: int) -> None:
+        self._path = Path(path)
+        self._socket = socket.socket(socket.AF_UNIX)
+        self._socket.connect(path)
+        self._is_done = False
+        self._tell(rank=rank, pid=os.getpid())
+        _, streams, _, _ = socket.recv_fds(self._socket, 1, len(_STREAMS))
+        for stream, number in zip(streams, _STREAMS, strict=True):
+            os.dup2(stream, number)
+            os.close(stream)
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def join(self) -> None:
+        """Say that MPI has brought this process together with the others."""
+        self._tell(joined=True)
+
+    def end(self, status: int) -> None:
+        """Say with which exit status this process ends; it has told the user why itself."""
+        self._is_done = True
+        self._tell(status=status)
+
+    def _tell(self, **word: Any) -> None:
+        try:
+            self._socket.sendall(f"{json.dumps(word)}\n".encode())
+        except OSError:  # the launcher is gone, which `_listen` finds out
+            return
+
+    def _listen(self) -> None:
+        """Raise the signals that the launcher passes on, each a byte."""
+        while True:
+            try:
+                numbers = self._socket.recv(1)
+            except OSError:
+                numbers = b""
+            if not numbers:
+                self._tidy_up()
+            if self._is_done:
+                return
+            os.kill(os.getpid(), numbers[0] if numbers else signal.SIGTERM)
+            if not numbers:
+                return
+
+    def _tidy_up(self) -> None:
+        """Remove the socket of a launcher that is gone; another rank may have done it."""
+        with suppress(OSError):
+            self._path.unlink()
+        with suppress(OSError):
+            self._path.parent.rmdir()
+
+
+def find_tie(rank: int) -> Tie | None:
+    """Return the tie to the launcher that has started this process; None if it was started otherwise.
+
+    The variable of the environment that says so is removed: processes that this one starts are no ranks.
+    """
+    path = os.environ.pop(LAUNCHER, None)
+    return None if path is None else Tie(path, rank)
