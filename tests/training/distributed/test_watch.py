@@ -1,5 +1,6 @@
 """The time limit of an exchange: who waits for nobody ends, past SIGTERM; who waits for work does not."""
 
+import re
 import socket
 
 import pytest
@@ -21,9 +22,9 @@ def test_the_limit_is_what_is_given_else_that_of_the_environment_else_a_minute(m
 @pytest.mark.parametrize("value", ["0", "-1", "nan", "a minute", ""])
 def test_another_limit_is_refused_by_its_name(monkeypatch, value):
     monkeypatch.setenv(VARIABLE, value)
-    with pytest.raises(TrainingError, match=f"^{VARIABLE} is {value}; give seconds"):
+    with pytest.raises(TrainingError, match=re.escape(f"{VARIABLE} is {value}; give seconds")):
         seconds_of(None)
-    with pytest.raises(TrainingError, match="^time_limit is -3; give seconds"):
+    with pytest.raises(TrainingError, match="time_limit is -3"):
         seconds_of(-3)
 
 
