@@ -169,7 +169,7 @@ PEERS: dict[str, Any] = {
     "batch_norm": lambda x, weight, bias, eps: F.batch_norm(x, None, None, weight, bias, True, eps=eps),
     "layer_norm": lambda x, weight, bias, eps: F.layer_norm(x, x.shape[-1:], weight, bias, eps=eps),
     "mean_over_shards": torch.clone,  # where the batch is whole
-    "statistics_over_shards": lambda x: torch.stack([x[0] * 0, x[1]]),
+    "statistics_over_shards": lambda x: torch.stack([x[0] * 0, x[1], x[0]]),
     "synchronized_batch_norm": lambda x, weight, bias, eps: F.batch_norm(
         x, None, None, weight, bias, True, eps=eps
     ),

@@ -212,7 +212,7 @@ def synchronized(x: Any, weight: Any, bias: Any, eps: float, shard: Any = None) 
     shift, var = joined[0].astype(rows.dtype), joined[1].astype(rows.dtype)
     out = (centred + shift) * (weight / np.sqrt(var + eps)) + bias
     dtype = np.result_type(x.dtype, weight.dtype, bias.dtype)
-    return stored(out, dtype), (own[0] - joined[0]).astype(rows.dtype), var
+    return stored(out, dtype), joined[2].astype(rows.dtype), var
 
 
 def _synchronized_formula(
@@ -233,7 +233,7 @@ def _synchronized_forward(
         out, saved = _synchronized_forward(single(x), single(weight), single(bias), eps, shard, observe)
         return out.astype(HALF), saved
     centred, mean, own = _own_statistics(x, eps)
-    shift, spread = statistics_over_shards(own, shard=shard, rows=len(x), eps=eps)
+    shift, spread, joined = statistics_over_shards(own, shard=shard, rows=len(x), eps=eps)
     scale = 1 / np.sqrt(spread + eps)
     # The values less the mean of all rows are `centred + shift`, which is never made: the shift goes into
     # what is added in each column.
@@ -241,7 +241,7 @@ def _synchronized_forward(
     out = _each_row(np.multiply, centred, weight_scale.astype(x.dtype))
     _each_row(np.add, out, (bias + shift * weight_scale).astype(x.dtype), out=out)
     if observe is not None:
-        observe((own[0] - shift).astype(x.dtype), spread.astype(x.dtype))
+        observe(joined.astype(x.dtype), spread.astype(x.dtype))
     kept = (x, mean) if _is_large(x) and mean is not None else (centred, None)
     return out, (*kept, shift, scale, weight_scale)
 

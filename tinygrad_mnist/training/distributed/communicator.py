@@ -24,17 +24,9 @@ from numpy.typing import NDArray
 
 from tinygrad_mnist.engine.shards import Refused
 from tinygrad_mnist.training.distributed.errors import ExchangeError, OutOfStepError, RankLostError
-from tinygrad_mnist.training.distributed.watch import (
-    BROADCAST,
-    ENDING,
-    GATHERING,
-    SUM,
-    WORKING,
-    State,
-    Watch,
-    end_all,
-    seconds_of,
-)
+from tinygrad_mnist.training.distributed.liveness import BROADCAST, ENDING, GATHERING, SUM, WORKING, State
+from tinygrad_mnist.training.distributed.watch import Watch, end_all, say, seconds_of
+from tinygrad_mnist.training.errors import TrainingError
 
 Array = NDArray[Any]
 
@@ -45,12 +37,15 @@ _CODES: Final = 1021
 """What is sent of the number of an exchange is below this: its sum over thousands of ranks is exact in
 float32; a prime number, so that sizes that differ by a power of two differ."""
 
-_BUFFERS: Final = 256
-"""How many buffers are kept: a model has one size of gradients, and a few of batch norms."""
+_SMALL: Final = 1024
+"""Values of a result that are copied, so that one who keeps a few of them does not keep all."""
 
 
 class Communicator:
     """The processes that train together.
+
+    Two threads of a process may not exchange at the same time, and a process that is forked from a rank may
+    not at all.
 
     Parameters
     ----------
@@ -62,6 +57,8 @@ class Communicator:
 
     Attributes
     ----------
+    mpi : mpi4py.MPI.Comm
+        The duplicate.
     rank : int
         The number of this process, from 0.
     size : int
@@ -84,33 +81,36 @@ class Communicator:
         from mpi4py import MPI
 
         seconds = seconds_of(time_limit)
-        self.mpi = comm.Dup()
-        self.mpi.Set_errhandler(MPI.ERRORS_RETURN)
-        self.rank, self.size = int(self.mpi.rank), int(self.mpi.size)
         self.host = socket.gethostname()
-        self.waited = 0.0
+        self.hosts: list[str] = []
         self.step: int | None = None
-        self._calls = 0
-        self._buffers: dict[Any, tuple[Array, list[Array]]] = {}  # by the shapes and dtypes of what is summed
+        self.waited = 0.0
         self.closed = self._busy = self._lost = False
+        self._calls = 0
         self._in_place = MPI.IN_PLACE
-        self.hosts: list[str] = self.mpi.allgather(self.host)
-        self.members = list(range(self.size))
-        self.lost: list[str] = []
         self._pid = os.getpid()
+        self.mpi = comm
+        try:
+            self.mpi = comm.Dup()
+            self.mpi.Set_errhandler(MPI.ERRORS_RETURN)
+            self.rank, self.size = int(self.mpi.rank), int(self.mpi.size)
+            self.hosts = self.mpi.allgather(self.host)
+            self.members = list(range(self.size))
+            self.lost: list[str] = []
+            self._watch = Watch(self.mpi.Dup(), self.hosts, seconds)
+        except MPI.Exception as error:
+            raise self._told(error) from error
         atexit.register(self._at_exit)
-        self._watch = Watch(self.mpi.Dup(), self.hosts, seconds)
 
     @property
     def is_writer(self) -> bool:
         """True in the one process that writes files."""
         return self.rank == 0
 
-    def sum(self, arrays: Sequence[Array], *, lent: bool = False) -> list[Array]:
+    def sum(self, arrays: Sequence[Array]) -> list[Array]:
         """Return the sum of each array over all ranks: new arrays, of the same bits in each rank.
 
-        Those that are ``lent`` hold until the next exchange: they lie in the buffer that was exchanged.
-        Arrays of integers and truth values are summed exactly, those of float16 in float32.
+        Integers are summed exactly, float16 is in float32. Of truth values it is whether any is true.
 
         Raises
         ------
@@ -121,7 +121,7 @@ class Communicator:
         RankLostError
             If a rank is lost.
         """
-        return self._summed(arrays, refuses=False, lent=lent)
+        return self._summed(arrays, refuses=False)
 
     def refuse(self, arrays: Sequence[Array]) -> None:
         """Take part in a sum without values, so that it raises `Refused` everywhere."""
@@ -142,7 +142,7 @@ class Communicator:
         sealed = _Sealed.of(value) if self.rank == root else None
         return self._opened(self._exchange(BROADCAST, 0, self.mpi.bcast, sealed, root))
 
-    def meet(self, seconds: float) -> bool:
+    def meet(self, seconds: float = inf) -> bool:
         """Return whether all ranks come here within some seconds; if not, it is of no more use.
 
         A process that waits here does not spin, and its handlers of signals run.
@@ -164,6 +164,10 @@ class Communicator:
             self._watch.state = State(perf_counter(), WORKING, self._calls, 0)
         return True
 
+    def end_all(self, status: int) -> None:
+        """End all processes at once, and this one with an exit status."""
+        end_all(self.mpi, status)
+
     def close(self) -> None:
         """Free what belongs to it; all ranks call this, and use it no more."""
         if not self.closed:
@@ -183,7 +187,7 @@ class Communicator:
         failed = getattr(sys, "last_value", None) is not None  # an exception that nobody caught
         met = self.meet(PATIENCE if failed else inf)
         if failed and not met:
-            sys.stderr.write(f"rank {self.rank} on {self.host} ended by this exception, and ends all\n")
+            say(f"rank {self.rank} on {self.host} ended by this exception, and ends all")
             end_all(self.mpi, 1)
         self._watch.stop()
         if not met:  # MPI waits for a lost rank as long as it is a member
@@ -191,25 +195,26 @@ class Communicator:
                 self.mpi.Revoke()
                 self.mpi.Shrink()
 
-    def _summed(self, arrays: Sequence[Array], *, refuses: bool, lent: bool = False) -> list[Array]:
-        key = tuple([(array.shape, array.dtype) for array in arrays])
-        known = self._buffers.get(key)
-        if known is None:
-            if len(self._buffers) >= _BUFFERS:
-                self._buffers.clear()
-            known = self._buffers[key] = _laid_out(arrays)
-        buffer, views = known
-        size = len(buffer) - 2
-        for view, array in zip(views, arrays, strict=True):
-            view[...] = 0 if refuses else array
-        code = (self._calls * 31 + size) % _CODES
-        buffer[size], buffer[size + 1] = code, refuses
+    def _summed(self, arrays: Sequence[Array], *, refuses: bool) -> list[Array]:
+        dtype = _dtype_of(arrays)
+        size = sum(array.size for array in arrays)
+        buffer = np.empty(size + 2, dtype)
+        parts, end = [], 0
+        for array in arrays:
+            begin, end = end, end + array.size
+            parts.append(buffer[begin:end].reshape(array.shape))
+            parts[-1][...] = 0 if refuses else array
+        code = hash((self._calls, dtype.num, *(array.shape for array in arrays))) % _CODES
+        buffer[size:] = code, refuses
         self._exchange(SUM, size, self.mpi.Allreduce, self._in_place, buffer)
         if buffer[size] != code * self.size:
             raise self._told(OutOfStepError(_OUT_OF_STEP))
         if buffer[size + 1]:
             raise Refused
-        return [view.astype(array.dtype, copy=not lent) for view, array in zip(views, arrays, strict=True)]
+        return [
+            part.astype(array.dtype, copy=array.size <= _SMALL)
+            for part, array in zip(parts, arrays, strict=True)
+        ]
 
     def _exchange(self, kind: int, size: int, method: Callable[..., Any], *arguments: Any) -> Any:
         """Call a collective method of MPI, under the time limit."""
@@ -348,25 +353,37 @@ _OUT_OF_STEP: Final = (
 )
 
 
-def _laid_out(arrays: Sequence[Array]) -> tuple[Array, list[Array]]:
-    """Return a buffer for arrays one after the other, with two numbers behind them, and their places in it."""
-    ends = np.cumsum([0, *(array.size for array in arrays)])
-    buffer = np.empty(ends[-1] + 2, _dtype_of(arrays))
-    places = zip(ends, ends[1:], arrays, strict=False)
-    return buffer, [buffer[begin:end].reshape(array.shape) for begin, end, array in places]
-
-
 def _dtype_of(arrays: Sequence[Array]) -> np.dtype[Any]:
     """Return the dtype in which arrays are summed."""
+    for array in arrays:
+        if array.dtype.kind not in "biufc":
+            raise TypeError(f"only numbers can be summed over processes, not an array of {array.dtype}")
     if arrays and all(array.dtype.kind in "iub" for array in arrays):
         return np.dtype(np.int64)
     return np.result_type(np.float32, *(array.dtype for array in arrays))
 
 
 def as_communicator(given: Any) -> Communicator | None:
-    """Return the communicator of what a user gave: one of mpi4py's or of ours; None for one process."""
-    if given is None or isinstance(given, Communicator):
-        return given
+    """Return the communicator of what a user gave: one of mpi4py's or of ours; None for one process.
+
+    Of one of mpi4py's, one is made and kept, for all trainings that are given it.
+
+    Raises
+    ------
+    TrainingError
+        If it is something else.
+
+    Examples
+    --------
+    >>> as_communicator(4)
+    Traceback (most recent call last):
+    tinygrad_mnist.training.errors.TrainingError: communicator is 4; give one of mpi4py's, as MPI.COMM_WORLD
+    """
+    if given is None or hasattr(given, "refuse"):  # ranks that are threads, in tests, are no Communicator
+        found: Communicator | None = given
+        return found
+    if not hasattr(given, "Get_attr"):
+        raise TrainingError(f"communicator is {given!r}; give one of mpi4py's, as MPI.COMM_WORLD")
     made: Communicator | None = given.Get_attr(_made())  # by an earlier training: one for all of them
     if made is None or made.closed:
         made = Communicator(given)

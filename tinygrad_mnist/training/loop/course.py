@@ -461,7 +461,7 @@ class Training:
         """Let all processes have the same weights, if one has others, and tell which of them are slow."""
         require_same_state(self, communicator)
         for sentence in self._times.report():
-            self.warn(sentence)
+            self.notify(sentence)
 
     def _end_by(self, interrupt: KeyboardInterrupt) -> None:
         """End training by the first interrupt; raise it if nothing was learned, and any later one."""
@@ -635,6 +635,8 @@ class Training:
 
     def share_out_again(self) -> None:
         """Let steps and evaluations be those of the processes that are left."""
+        assert self.communicator is not None
+        self._times = StepTimes(self.communicator)
         self._uncompiled = step_functions(
             self.model, self.loss_function, self.optimizer, self.clip_norm, self._summed()
         )
