@@ -42,11 +42,8 @@ class GradientSum:
         self.names = [name for name, _ in unique.values()]
         self.parameters = [parameter for _, parameter in unique.values()]
         self.exchange, self.ranks = exchange, ranks
-        # In the buffer each gradient lies as the parameter does in memory, so that it is copied straight on;
-        # in all ranks as in the first.
+        # In the buffer each gradient lies as the parameter does in memory, so that it is copied straight on.
         self.orders = [order_in_memory(parameter) for parameter in self.parameters]
-        if broadcast := getattr(exchange, "broadcast", None):
-            self.orders = broadcast(self.orders)
 
     def add(self, loss: Tensor, share: float) -> None:
         """Compute the gradients of a loss, and add them to those that are there, weighted by a share."""
@@ -95,12 +92,11 @@ class _Exchange:
         self.owner, self.has = owner, has
         self.flags = np.array(has, np.float32)
         self.is_compiled = tracer() is not None
-        self.others: list[tuple[Tensor, Any, Array]] = []  # parameters without a gradient here, and their sums
+        self.others: list[tuple[Tensor, Any, Array]] = []  # parameters that have none here, and their sums
 
     def __call__(self, *arrays: Array) -> Any:
         """Return the sums of all arrays."""
-        # a program copies them to where it goes on with them
-        total, flags, *sums = self.owner.exchange.sum(self._filled(arrays), lent=self.is_compiled)
+        total, flags, *sums = self.owner.exchange.sum(self._filled(arrays))
         has, owner = self.has, self.owner
         if self.is_compiled:
             self._require_same(flags)

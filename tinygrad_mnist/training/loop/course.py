@@ -253,7 +253,9 @@ class Training:
             named += [(f"{name} of the loss", parameter) for name, parameter in loss.named_parameters()]
         groups = self.optimizer.param_groups
         named += [("a parameter of the optimiser", one) for group in groups for one in group["params"]]
-        return GradientSum(named, self.communicator, self.communicator.size)
+        gradients = GradientSum(named, self.communicator, self.communicator.size)
+        gradients.orders = self.communicator.broadcast(gradients.orders)
+        return gradients
 
     def _lay_out(self) -> None:
         """Choose the steps after which to evaluate, and those in which norms of gradients are taken.
