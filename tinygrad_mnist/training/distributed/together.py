@@ -47,6 +47,8 @@ def begin(training: Training, communicator: Communicator) -> None:
         facts = _facts(training)
     require_equal(communicator, facts, "give each of them the same model, data and arguments")
     take_state(training, communicator)
+    assert training.gradients is not None
+    training.gradients.orders = communicator.broadcast(training.gradients.orders)
 
 
 def take_state(training: Training, communicator: Communicator, root: int = 0) -> None:
