@@ -34,7 +34,7 @@ def _sums(tracing: Tracing, *given: Any) -> list[Tensor]:
 def _summed(*arrays: Any) -> Any:
     shard = shards.current()
     assert shard is not None, "the key of the call says that there is one"
-    sums = shard.exchange.sum(arrays, lent=True)
+    sums = shard.exchange.sum(arrays)
     return sums if len(arrays) > 1 else sums[0]
 
 

@@ -16,6 +16,7 @@ import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
+from itertools import accumulate, pairwise
 from math import inf
 from time import perf_counter, sleep
 from typing import Any, Final, NamedTuple
@@ -38,11 +39,8 @@ _CODES: Final = 1021
 """What is sent of the number of an exchange is below this: its sum over thousands of ranks is exact in
 float32; a prime number, so that sizes that differ by a power of two differ."""
 
-_BUFFERS: Final = 256
-"""How many buffers are kept: a model has one size of gradients, and a few of batch norms."""
-
-_SMALL: Final = 1024
-"""Values of a result that are copied, so that one who keeps a few of them does not keep all."""
+_LAYOUTS: Final = 256
+"""How many layouts are kept: a model has one of gradients, and a few of batch norms."""
 
 
 class Communicator:
@@ -90,7 +88,7 @@ class Communicator:
         self.members: list[int] = []
         self.step: int | None = None
         self.waited = 0.0
-        self._layouts: dict[Any, _Layout] = {}  # of what was summed, by shapes and dtypes
+        self._layouts: dict[Any, _Layout] = {}  # by the shapes and dtypes of what is summed
         self.closed = self._busy = self._lost = False
         self._calls = 0
         self._in_place = MPI.IN_PLACE
@@ -207,31 +205,23 @@ class Communicator:
             signal.setitimer(signal.ITIMER_REAL, _END_SECONDS)
 
     def _summed(self, arrays: Sequence[Array], *, refuses: bool, lent: bool = False) -> list[Array]:
-        layout = self._layout(arrays) if lent else _Layout.of(arrays)
-        buffer, size = layout.buffer, len(layout.buffer) - 2
-        for view, array in zip(layout.views, arrays, strict=True):
+        key = tuple([(array.shape, array.dtype) for array in arrays])
+        layout = self._layouts.get(key)
+        if layout is None:
+            if len(self._layouts) >= _LAYOUTS:
+                self._layouts.clear()
+            layout = self._layouts[key] = _Layout.of(arrays)
+        buffer, views, size = layout.buffer, layout.views, layout.size
+        for view, array in zip(views, arrays, strict=True):
             view[...] = 0 if refuses else array
-        code = hash((self._calls, layout.code)) % _CODES
+        code = (self._calls * 31 + layout.code) % _CODES
         buffer[size], buffer[size + 1] = code, refuses
         self._exchange(SUM, size, self.mpi.Allreduce, self._in_place, buffer)
         if buffer[size] != code * self.size:
             raise self._told(OutOfStepError(_OUT_OF_STEP))
         if buffer[size + 1]:
             raise Refused
-        return [
-            view.astype(array.dtype, copy=not lent and array.size <= _SMALL)
-            for view, array in zip(layout.views, arrays, strict=True)
-        ]
-
-    def _layout(self, arrays: Sequence[Array]) -> _Layout:
-        """Return the layout of such arrays, always the same."""
-        key = tuple([(array.shape, array.dtype) for array in arrays])
-        known = self._layouts.get(key)
-        if known is None:
-            if len(self._layouts) >= _BUFFERS:
-                self._layouts.clear()
-            known = self._layouts[key] = _Layout.of(arrays)
-        return known
+        return [view.astype(array.dtype, copy=not lent) for view, array in zip(views, arrays, strict=True)]
 
     def _exchange(self, kind: int, size: int, method: Callable[..., Any], *arguments: Any) -> Any:
         """Call a collective method of MPI, under the time limit."""
@@ -356,9 +346,13 @@ class _Sealed(NamedTuple):
         return cls(pickled, zlib.crc32(pickled))
 
 
+_FAULT_TOLERANCE: Final = "OMPI_MCA_mpi_ft_enable"
+"""The variable of the environment by which Open MPI tells that it was started so."""
+
+
 def is_fault_tolerant() -> bool:
     """Return whether MPI goes on where a rank is lost: whether it was started with ``--with-ft ulfm``."""
-    return os.environ.get("OMPI_MCA_mpi_ft_enable", "0") not in ("", "0", "false")
+    return os.environ.get(_FAULT_TOLERANCE, "0") not in ("", "0", "false")
 
 
 _END_SECONDS: Final = 3.0
@@ -374,21 +368,33 @@ _OUT_OF_STEP: Final = (
 
 
 class _Layout(NamedTuple):
-    """A buffer for arrays, one after the other, and two numbers; their places, and a code of what they are."""
+    """Where arrays lie in the buffer that is exchanged, one after the other, with two numbers behind them.
+
+    Parameters
+    ----------
+    buffer : ndarray
+        The buffer.
+    views : list of ndarray
+        The places of the arrays in it.
+    size : int
+        How many values they have.
+    code : int
+        A number that is another one for most other shapes, and the same in all processes.
+    """
 
     buffer: Array
     views: list[Array]
+    size: int
     code: int
 
     @classmethod
     def of(cls, arrays: Sequence[Array]) -> _Layout:
+        ends = [0, *accumulate(array.size for array in arrays)]
         dtype = _dtype_of(arrays)
-        buffer = np.empty(sum(array.size for array in arrays) + 2, dtype)
-        views, end = [], 0
-        for array in arrays:
-            begin, end = end, end + array.size
-            views.append(buffer[begin:end].reshape(array.shape))
-        return cls(buffer, views, hash((dtype.num, *(array.shape for array in arrays))))
+        buffer = np.empty(ends[-1] + 2, dtype)
+        places = zip(pairwise(ends), arrays, strict=True)
+        views = [buffer[begin:end].reshape(array.shape) for (begin, end), array in places]
+        return cls(buffer, views, ends[-1], hash((dtype.num, *(array.shape for array in arrays))) % _CODES)
 
 
 def _dtype_of(arrays: Sequence[Array]) -> np.dtype[Any]:

@@ -104,8 +104,7 @@ class _Exchange:
 
     def __call__(self, *arrays: Array) -> Any:
         """Return the sums of all arrays."""
-        # a program copies them to where it goes on with them
-        total, flags, *sums = self.owner.exchange.sum(self._filled(arrays), lent=self.is_compiled)
+        total, flags, *sums = self.owner.exchange.sum(self._filled(arrays))
         has, owner = self.has, self.owner
         if self.is_compiled:
             self._require_same(flags)
