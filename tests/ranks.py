@@ -53,7 +53,7 @@ class ThreadCommunicator:
     def any(self, flag: bool) -> bool:
         return any(self.gather(bool(flag)))
 
-    def sum(self, arrays: Sequence[Any]) -> list[Any]:
+    def sum(self, arrays: Sequence[Any], *, lent: bool = False) -> list[Any]:
         everybody = self.gather(("sum", [np.array(array) for array in arrays]))
         return self._sums(everybody)
 
