@@ -129,7 +129,8 @@ VALUES = """
     ranks._calls += rank == 2  # as if rank 2 had made one exchange more
     found["one exchange more"] = ranks.gather(error_of(OutOfStepError, lambda: ranks.sum([own])))
     ranks._calls -= rank == 2
-    found["what cannot be sent"] = ranks.gather(error_of(Exception, lambda: ranks.gather(lambda: None)) is None)
+    refusal = error_of(Exception, lambda: ranks.gather(lambda: None))
+    found["what cannot be sent"] = ranks.gather(refusal is None)
     found["and then, too"] = same(ranks.sum([own]), [own * size])
 
     found["one for all trainings"] = as_communicator(MPI.COMM_WORLD) is ranks
