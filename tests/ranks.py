@@ -24,10 +24,17 @@ ROOT = Path(__file__).parents[1]
 class ThreadCommunicator:
     """A rank that is a thread; it has the methods of `Communicator`. Sums are made in the order of ranks."""
 
-    def __init__(self, rank: int, size: int, table: list[Any], barrier: threading.Barrier) -> None:
+    def __init__(
+        self,
+        rank: int,
+        size: int,
+        table: list[Any],
+        barrier: threading.Barrier,
+        meeting: threading.Barrier,
+    ) -> None:
         self.rank, self.size, self.host, self.waited = rank, size, "here", 0.0
         self.hosts, self.step = [self.host] * size, None
-        self._table, self._barrier = table, barrier
+        self._table, self._barrier, self._meeting = table, barrier, meeting
 
     @property
     def is_writer(self) -> bool:
@@ -46,7 +53,7 @@ class ThreadCommunicator:
     def any(self, flag: bool) -> bool:
         return any(self.gather(bool(flag)))
 
-    def sum(self, arrays: Sequence[Any]) -> list[Any]:
+    def sum(self, arrays: Sequence[Any], *, lent: bool = False) -> list[Any]:
         everybody = self.gather(("sum", [np.array(array) for array in arrays]))
         return self._sums(everybody)
 
@@ -55,13 +62,14 @@ class ThreadCommunicator:
 
     def meet(self, seconds: float = 60) -> bool:
         try:
-            self._barrier.wait(seconds)
+            self._meeting.wait(seconds)
         except threading.BrokenBarrierError:
             return False
         return True
 
     def end_all(self, status: int) -> None:
         self._barrier.abort()
+        self._meeting.abort()
 
     def _sums(self, everybody: list[Any]) -> list[Any]:
         if any(kind == "refuse" for kind, _ in everybody):
@@ -75,11 +83,11 @@ def run_threads(size: int, function: Callable[[Any], Any]) -> list[Any]:
     table: list[Any] = [None] * size
     results: list[Any] = [None] * size
     errors: list[BaseException | None] = [None] * size
-    barrier = threading.Barrier(size)
+    barrier, meeting = threading.Barrier(size), threading.Barrier(size)
 
     def run(rank: int) -> None:
         try:
-            results[rank] = function(ThreadCommunicator(rank, size, table, barrier))
+            results[rank] = function(ThreadCommunicator(rank, size, table, barrier, meeting))
         except BaseException as error:
             errors[rank] = error
             barrier.abort()

@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from tests.nn.cases import LOSSES, LossCase, numbers, reductions
 from tests.nn.sharing import (
@@ -18,6 +20,7 @@ from tests.nn.sharing import (
 )
 from tinygrad_mnist import Tensor, checkpoint, grad, nn
 from tinygrad_mnist.engine.shards import Shard, current, made, sharded
+from tinygrad_mnist.nn.random_rows import RowsOfDraws
 
 F = nn.functional
 ROWS, IMAGES, SEQUENCES = numbers(5, 4), numbers(5, 4, 6, 6), numbers(5, 4, 6)
@@ -434,3 +437,21 @@ def test_a_shard_is_over_where_its_block_ends() -> None:
 
     on_shards(2, 2, run)
     assert current() is None
+
+
+@pytest.mark.parametrize("kind", ["PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64"])
+@settings(max_examples=40)
+@given(
+    before=st.integers(0, 9), rows=st.integers(1, 5), after=st.integers(0, 9), each=st.integers(1, 5),
+    drawn=st.integers(0, 3),
+)  # fmt: skip
+def test_the_numbers_of_some_rows_leave_the_generator_as_those_of_all(
+    kind: str, before: int, rows: int, after: int, each: int, drawn: int
+) -> None:
+    mine, whole = (np.random.Generator(getattr(np.random, kind)(5)) for _ in range(2))
+    for rng in (mine, whole):
+        rng.random(drawn, np.float32)
+    found = RowsOfDraws(mine, before, after).random((rows, each), np.float32)
+    expected = whole.random((before + rows + after, each), np.float32)[before : before + rows]
+    np.testing.assert_array_equal(found, expected, strict=True)
+    assert str(mine.bit_generator.state) == str(whole.bit_generator.state)

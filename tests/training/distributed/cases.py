@@ -32,7 +32,7 @@ def numbers(samples=103, classes=3):
 
 
 def mlp(communicator=None, *, data=None, seed=0, model=None, **options):
-    """Train a small model on some numbers: with class weights and ignored labels, and a last batch of 3 rows."""
+    """Train a small model with class weights and ignored labels; the last batch of a pass has 3 rows."""
     model = model or in_float64(nn.Sequential(nn.Linear(6, 8, rng=seed), nn.ReLU(), nn.Linear(8, 3, rng=1)))
     optimizer = optim.Adam(model.parameters(), lr=0.01)
     loss = nn.CrossEntropyLoss(weight=np.array([1.0, 2.0, 0.5]))

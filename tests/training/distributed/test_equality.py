@@ -20,6 +20,12 @@ WORK = """
             assert found < 1e-9, (name, found)
         digests = world.allgather([digest(shared), digest(train(world, **options))])
         assert len({one for pair in digests for one in pair}) == 1, (name, digests)
+    if "cnn" in sys.argv:
+        train, options = CASES["cnn"]
+        compiled = [train(world, jit="on", **options) for _ in range(2)]
+        assert difference(compiled[0], train(world, **options)) < 1e-9
+        digests = [one for pair in world.allgather(list(map(digest, compiled))) for one in pair]
+        assert len(set(digests)) == 1, digests
 
     class Interrupt(Callback):
         def on_step_end(self, training):

@@ -37,13 +37,14 @@ def test_a_step_makes_one_exchange():
 def test_a_shared_parameter_is_sent_once():
     weight = nn.Parameter(np.ones(3))
     named = [("a", weight), ("b", weight)]
-    assert GradientSum(named, None, 1).names == ["b"] or GradientSum(named, None, 1).names == ["a"]
+    assert len(GradientSum(named, None, 1).parameters) == 1
 
 
 def used(communicator, one, other, share=1.0):
     """Use the second parameter in rank 1 alone."""
     loss = np.sum(one * 2) + (np.sum(other * 3) if communicator.rank == 1 else 0)
-    gradients = GradientSum([("one", one), ("other", other), ("unused", nn.Parameter(np.ones(1)))], communicator, 2)
+    unused = nn.Parameter(np.ones(1))
+    gradients = GradientSum([("one", one), ("other", other), ("unused", unused)], communicator, 2)
     gradients.add(loss, share)
     return gradients, loss.detach()
 
@@ -71,7 +72,7 @@ def test_a_gradient_of_some_ranks_is_an_error_in_a_compiled_step_that_names_it()
             gradients.add(loss, 1.0)
             return gradients.sum(loss.detach())
 
-        with sharded(None), pytest.raises(TrainingError, match="other has a gradient in one process and none"):
+        with sharded(None), pytest.raises(TrainingError, match="other has a gradient in one process"):
             step(np.ones(2))
 
     run_threads(2, run)

@@ -9,12 +9,14 @@ from __future__ import annotations
 import atexit
 import os
 import pickle
+import signal
 import socket
 import sys
 import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
+from itertools import accumulate, pairwise
 from math import inf
 from time import perf_counter, sleep
 from typing import Any, Final, NamedTuple
@@ -37,8 +39,8 @@ _CODES: Final = 1021
 """What is sent of the number of an exchange is below this: its sum over thousands of ranks is exact in
 float32; a prime number, so that sizes that differ by a power of two differ."""
 
-_SMALL: Final = 1024
-"""Values of a result that are copied, so that one who keeps a few of them does not keep all."""
+_LAYOUTS: Final = 256
+"""How many layouts are kept: a model has one of gradients, and a few of batch norms."""
 
 
 class Communicator:
@@ -80,14 +82,17 @@ class Communicator:
     def __init__(self, comm: Any, *, time_limit: float | None = None) -> None:
         from mpi4py import MPI
 
-        seconds = seconds_of(time_limit)
+        self._seconds = seconds_of(time_limit)
         self.host = socket.gethostname()
         self.hosts: list[str] = []
+        self.members: list[int] = []
         self.step: int | None = None
         self.waited = 0.0
+        self._layouts: dict[Any, _Layout] = {}  # by the shapes and dtypes of what is summed
         self.closed = self._busy = self._lost = False
         self._calls = 0
         self._in_place = MPI.IN_PLACE
+        self.lost: list[str] = []
         self._pid = os.getpid()
         self.mpi = comm
         try:
@@ -96,8 +101,7 @@ class Communicator:
             self.rank, self.size = int(self.mpi.rank), int(self.mpi.size)
             self.hosts = self.mpi.allgather(self.host)
             self.members = list(range(self.size))
-            self.lost: list[str] = []
-            self._watch = Watch(self.mpi.Dup(), self.hosts, seconds)
+            self._watch = Watch(self.mpi.Dup(), self.hosts, self._seconds)
         except MPI.Exception as error:
             raise self._told(error) from error
         atexit.register(self._at_exit)
@@ -107,9 +111,10 @@ class Communicator:
         """True in the one process that writes files."""
         return self.rank == 0
 
-    def sum(self, arrays: Sequence[Array]) -> list[Array]:
+    def sum(self, arrays: Sequence[Array], *, lent: bool = False) -> list[Array]:
         """Return the sum of each array over all ranks: new arrays, of the same bits in each rank.
 
+        Those that are ``lent`` hold until the next exchange: they lie in the buffer that was exchanged.
         Integers are summed exactly, float16 is in float32. Of truth values it is whether any is true.
 
         Raises
@@ -121,7 +126,7 @@ class Communicator:
         RankLostError
             If a rank is lost.
         """
-        return self._summed(arrays, refuses=False)
+        return self._summed(arrays, refuses=False, lent=lent)
 
     def refuse(self, arrays: Sequence[Array]) -> None:
         """Take part in a sum without values, so that it raises `Refused` everywhere."""
@@ -194,27 +199,29 @@ class Communicator:
             with suppress(Exception):
                 self.mpi.Revoke()
                 self.mpi.Shrink()
+        if (self.lost or not met) and hasattr(signal, "setitimer"):
+            # where a rank was lost, the end of MPI hangs now and then: this signal ends the process then
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.setitimer(signal.ITIMER_REAL, _END_SECONDS)
 
-    def _summed(self, arrays: Sequence[Array], *, refuses: bool) -> list[Array]:
-        dtype = _dtype_of(arrays)
-        size = sum(array.size for array in arrays)
-        buffer = np.empty(size + 2, dtype)
-        parts, end = [], 0
-        for array in arrays:
-            begin, end = end, end + array.size
-            parts.append(buffer[begin:end].reshape(array.shape))
-            parts[-1][...] = 0 if refuses else array
-        code = hash((self._calls, dtype.num, *(array.shape for array in arrays))) % _CODES
-        buffer[size:] = code, refuses
+    def _summed(self, arrays: Sequence[Array], *, refuses: bool, lent: bool = False) -> list[Array]:
+        key = tuple([(array.shape, array.dtype) for array in arrays])
+        layout = self._layouts.get(key)
+        if layout is None:
+            if len(self._layouts) >= _LAYOUTS:
+                self._layouts.clear()
+            layout = self._layouts[key] = _Layout.of(arrays)
+        buffer, views, size = layout.buffer, layout.views, layout.size
+        for view, array in zip(views, arrays, strict=True):
+            view[...] = 0 if refuses else array
+        code = (self._calls * 31 + layout.code) % _CODES
+        buffer[size], buffer[size + 1] = code, refuses
         self._exchange(SUM, size, self.mpi.Allreduce, self._in_place, buffer)
         if buffer[size] != code * self.size:
             raise self._told(OutOfStepError(_OUT_OF_STEP))
         if buffer[size + 1]:
             raise Refused
-        return [
-            part.astype(array.dtype, copy=array.size <= _SMALL)
-            for part, array in zip(parts, arrays, strict=True)
-        ]
+        return [view.astype(array.dtype, copy=not lent) for view, array in zip(views, arrays, strict=True)]
 
     def _exchange(self, kind: int, size: int, method: Callable[..., Any], *arguments: Any) -> Any:
         """Call a collective method of MPI, under the time limit."""
@@ -245,13 +252,13 @@ class Communicator:
 
         kind = error.Get_error_class() if isinstance(error, MPI.Exception) else None
         if kind in (MPI.ERR_PROC_FAILED, MPI.ERR_PROC_FAILED_PENDING, MPI.ERR_REVOKED) or self._has_lost():
-            self.mpi.Revoke()  # so that nobody waits in an exchange in which this process takes no part
-            failed = self.mpi.Get_failed()
-            ranks = sorted(MPI.Group.Translate_ranks(failed, None, self.mpi.group))
             self._lost = True
-            return RankLostError(
-                [self.members[rank] for rank in ranks], [self.hosts[rank] for rank in ranks], self.step
-            )
+            failed = sorted(MPI.Group.Translate_ranks(self.mpi.Get_failed(), None, self.mpi.group))
+            if not self.members:  # it has not begun
+                return RankLostError(failed, ["an unknown host"] * len(failed))
+            self.mpi.Revoke()  # so that nobody waits in an exchange in which this process takes no part
+            ranks, hosts = [self.members[rank] for rank in failed], [self.hosts[rank] for rank in failed]
+            return RankLostError(ranks, hosts, self.step)
         if kind == MPI.ERR_TRUNCATE:
             return OutOfStepError(_OUT_OF_STEP)
         if isinstance(error, MPI.Exception):
@@ -320,8 +327,8 @@ class Communicator:
         self._calls, self._lost = 0, False
         self._watch.stop()
         try:
-            self._watch = Watch(self.mpi.Dup(), self.hosts, self._watch.seconds)
-        except Exception:  # one more is lost, which the next exchange tells all
+            self._watch = Watch(self.mpi.Dup(), self.hosts, self._seconds)
+        except MPI.Exception:  # one more is lost, which the next exchange tells all
             self.mpi.Revoke()
         self.waited += perf_counter() - began
         return lost
@@ -339,10 +346,17 @@ class _Sealed(NamedTuple):
         return cls(pickled, zlib.crc32(pickled))
 
 
+_FAULT_TOLERANCE: Final = "OMPI_MCA_mpi_ft_enable"
+"""The variable of the environment by which Open MPI tells that it was started so."""
+
+
 def is_fault_tolerant() -> bool:
     """Return whether MPI goes on where a rank is lost: whether it was started with ``--with-ft ulfm``."""
-    return os.environ.get("OMPI_MCA_mpi_ft_enable", "0") not in ("", "0", "false")
+    return os.environ.get(_FAULT_TOLERANCE, "0") not in ("", "0", "false")
 
+
+_END_SECONDS: Final = 3.0
+"""Seconds that the end of MPI may take where a rank was lost; it takes some milliseconds."""
 
 _KNOWN_AFTER: Final = 2.0
 """Seconds after which a process knows of a rank that is lost."""
@@ -351,6 +365,36 @@ _OUT_OF_STEP: Final = (
     "the processes are out of step: one of them made another exchange than the others; a model or a callback "
     "that does other things in one process than in another is the usual cause"
 )
+
+
+class _Layout(NamedTuple):
+    """Where arrays lie in the buffer that is exchanged, one after the other, with two numbers behind them.
+
+    Parameters
+    ----------
+    buffer : ndarray
+        The buffer.
+    views : list of ndarray
+        The places of the arrays in it.
+    size : int
+        How many values they have.
+    code : int
+        A number that is another one for most other shapes, and the same in all processes.
+    """
+
+    buffer: Array
+    views: list[Array]
+    size: int
+    code: int
+
+    @classmethod
+    def of(cls, arrays: Sequence[Array]) -> _Layout:
+        ends = [0, *accumulate(array.size for array in arrays)]
+        dtype = _dtype_of(arrays)
+        buffer = np.empty(ends[-1] + 2, dtype)
+        places = zip(pairwise(ends), arrays, strict=True)
+        views = [buffer[begin:end].reshape(array.shape) for (begin, end), array in places]
+        return cls(buffer, views, ends[-1], hash((dtype.num, *(array.shape for array in arrays))) % _CODES)
 
 
 def _dtype_of(arrays: Sequence[Array]) -> np.dtype[Any]:

@@ -106,7 +106,7 @@ class Liveness:
     def deadline(self, own: State) -> float:
         """Return when a process that waits may wait no longer: rank 0 first, as it knows most."""
         late = 0 if self.rank == 0 else MISSED * self.interval
-        return max(own.since + self.seconds, self._worked + self.seconds / 2) + late
+        return max(own.since, self._worked) + self.seconds + late
 
     def notice(self, own: State, now: float) -> str | None:
         """Return a sentence, now and then, where others wait for ranks that work for long."""

@@ -133,9 +133,9 @@ def require_same_state(training: Training, communicator: Communicator) -> None:
     if not other:
         return
     take_state(training, communicator)
-    ranks = ranks_text(other, communicator.hosts)
+    ranks, done = ranks_text(other, communicator.hosts), count_text(training.step, "step")
     training.warn(
-        f"the weights of {ranks} differed from those of rank 0 after {count_text(training.step, 'step')}, and "
+        f"the weights of {ranks} differed from those of rank 0 after {done}, and "
         "are now the same; the cause may be a callback that changes weights in one process, a layer with "
         "random numbers of its own, or machines of another kind"
     )

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
 
@@ -31,6 +33,13 @@ STATUS: Final = 75
 
 ABORT_SECONDS: Final = 5.0
 """How long MPI may take to end the others."""
+
+LAUNCHERS: Final = ("prterun", "prted", "mpiexec", "mpirun", "orted")
+"""What starts the processes of a machine with Open MPI."""
+
+LAUNCHER_SECONDS: Final = 10.0
+"""How long it may take to end, or as long as the limit, if that is less; one that reaches all machines takes
+about one second."""
 
 
 def seconds_of(limit: float | None) -> float:
@@ -115,6 +124,7 @@ class Watch:
                 finding = liveness.finding(own, now)
                 advice = f"go on from the last checkpoint with --resume, or set {VARIABLE} to more seconds"
                 say(f"{finding}; all end; {advice}")
+                _kill_launcher_later(min(liveness.seconds, LAUNCHER_SECONDS))
                 end_all(self.comm, STATUS)
 
 
@@ -163,6 +173,22 @@ def say(text: str) -> None:
     with suppress(OSError, ValueError):
         sys.stderr.write(f"{text}\n")
         sys.stderr.flush()
+
+
+def _kill_launcher_later(seconds: float) -> None:
+    """Kill the process of Open MPI that started this one, if it is still there some seconds after the end.
+
+    Where a connection is down it waits for a machine that it cannot reach: by its defaults for eight minutes,
+    past SIGTERM (``oob_tcp_keepalive_time`` and those beside it set how long).
+    """
+    pid = os.getppid()
+    command = Path(f"/proc/{pid}/comm")
+    with suppress(OSError):  # where there is no /proc
+        name = command.read_text().strip()
+        if name in LAUNCHERS:
+            script = f'sleep {seconds}; [ "$(cat {command})" = {name} ] && kill -KILL {pid}'
+            quiet: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+            subprocess.Popen(["/bin/sh", "-c", script], start_new_session=True, **quiet)
 
 
 def end_all(comm: Any, status: int) -> None:
