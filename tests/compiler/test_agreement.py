@@ -29,7 +29,7 @@ class Counted:
     def __init__(self, communicator: Any, calls: list[str]) -> None:
         self._communicator, self._calls = communicator, calls
 
-    def sum(self, arrays: Any, *, lent: bool = False) -> Any:
+    def sum(self, arrays: Any) -> Any:
         self._calls.append(f"sum of {len(arrays)}")
         return self._communicator.sum(arrays)
 
@@ -300,10 +300,10 @@ def test_an_error_of_an_exchange_is_told_as_it_is_and_nothing_has_changed() -> N
         shard = shard_of(communicator, calls)
 
         class Ends(Counted):
-            def sum(self, arrays: Any, *, lent: bool = False) -> Any:
+            def sum(self, arrays: Any) -> Any:
                 if len(calls) == 3:
                     raise Broken("a rank is lost")
-                return super().sum(arrays, lent=lent)
+                return super().sum(arrays)
 
         with pytest.raises(Broken, match="a rank is lost"):
             stepped(step, replace(shard, exchange=Ends(communicator, calls)), *data[3])

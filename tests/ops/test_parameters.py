@@ -287,7 +287,7 @@ def first_calls(name: str) -> tuple[Call, ...]:
 
 
 def calls_with(name: str, option: str) -> tuple[list[Call], list[Call]]:
-    """The calls of a function with other values of one parameter; the same by position instead of by keyword."""
+    """The calls of a function with other values of one parameter: by keyword, and by position."""
     if (given := OF.get(f"{name}.{option}")) is not None:
         return list(given), []
     assert option in VALUES, f"say in the table VALUES what {option}= may be"
@@ -336,7 +336,7 @@ def filled(name: str, given: Call, wrap: Callable[[Any], Any]) -> Call:
     )
 
 
-def outcome(name: str, option: str, given: Call, out_is: Callable[[Any], Any], derivatives: bool = True) -> str:
+def outcome(name: str, option: str, given: Call, out_is: Callable[[Any], Any], derivatives: bool) -> str:
     """Return the outcome of a call: "as NumPy", "refused", or "not NumPy's" if NumPy refuses it, too."""
     function = named(name)
     try:

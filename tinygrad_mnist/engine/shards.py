@@ -25,10 +25,8 @@ Array = NDArray[Any]
 class Exchange(Protocol):
     """The exchange of sums between the processes, which all of them call in the same order."""
 
-    def sum(self, arrays: Sequence[Array], *, lent: bool = False) -> list[Array]:
+    def sum(self, arrays: Sequence[Array]) -> list[Array]:
         """Return the sum of each array over all processes: new arrays, of the same bits in each process.
-
-        Those that are ``lent`` hold until the next exchange.
 
         Raises
         ------

@@ -126,9 +126,12 @@ VALUES = """
 
     other = np.ones((2, 3)) if rank == 1 else np.ones(6)
     found["another shape"] = ranks.gather(error_of(OutOfStepError, lambda: ranks.sum([other])))
-    if rank == 2:
-        error_of(Exception, lambda: ranks.gather(lambda: None))  # it cannot be pickled
-    found["one exchange more"] = error_of(OutOfStepError, lambda: ranks.sum([own]))
+    ranks._calls += rank == 2  # as if rank 2 had made one exchange more
+    found["one exchange more"] = ranks.gather(error_of(OutOfStepError, lambda: ranks.sum([own])))
+    ranks._calls -= rank == 2
+    refusal = error_of(Exception, lambda: ranks.gather(lambda: None))
+    found["what cannot be sent"] = ranks.gather(refusal is None)
+    found["and then, too"] = same(ranks.sum([own]), [own * size])
 
     found["one for all trainings"] = as_communicator(MPI.COMM_WORLD) is ranks
     found["and as it is"] = as_communicator(ranks) is ranks and as_communicator(None) is None
@@ -181,7 +184,8 @@ def test_what_is_exchanged_and_what_is_refused():
         "broadcast": [["from", root] for root in range(3)],
         "refused by rank 0": [None, "Refused", "Refused"],
         "another shape": [out_of_step] * 3,
-        "one exchange more": out_of_step,
+        "one exchange more": [out_of_step] * 3,
+        "what cannot be sent": [False] * 3,
         "two side by side": [[number] * 3 for number in range(3)],
         "a fork": 0,
     }

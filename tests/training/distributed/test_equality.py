@@ -61,3 +61,29 @@ def test_ranks_train_to_the_numbers_of_one_process(name, ranks):
     found = run_threads(ranks, lambda communicator: train(communicator, **options))
     assert difference(train(**options), found[0]) < 1e-9
     assert len(set(map(digest, found))) == 1
+
+
+@pytest.mark.slow
+def test_the_second_interrupt_in_one_process_ends_all_at_once():
+    done = run_processes(
+        2,
+        """
+        import os, signal
+        from mpi4py import MPI
+        from tests.training.distributed.cases import mlp
+        from tinygrad_mnist.training import Callback
+
+        class Interrupt(Callback):
+            def on_step_end(self, training):
+                if training.step == 7 and MPI.COMM_WORLD.rank == 1:
+                    os.kill(os.getpid(), signal.SIGINT)
+                    os.kill(os.getpid(), signal.SIGINT)
+
+        mlp(MPI.COMM_WORLD, callbacks=[Interrupt()])
+        print("trained to the end")
+        """,
+        timeout=60,
+    )
+    assert done.returncode == 130
+    assert done.stdout == ""
+    assert "rank 1 on" in done.stderr

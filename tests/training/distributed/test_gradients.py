@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from tests.ranks import run_threads
-from tinygrad_mnist import Tensor, jit, nn, optim
+from tests.training.distributed.cases import in_float64, numbers
+from tinygrad_mnist import Tensor, jit, nn, optim, training
 from tinygrad_mnist.engine.shards import sharded
 from tinygrad_mnist.training.distributed.gradients import GradientSum
 from tinygrad_mnist.training.errors import TrainingError
@@ -76,6 +77,22 @@ def test_a_gradient_of_some_ranks_is_an_error_in_a_compiled_step_that_names_it()
             step(np.ones(2))
 
     run_threads(2, run)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_gradient_that_no_optimiser_removes_grows_as_in_one_process(accumulate):
+    def run(communicator):
+        model = in_float64(nn.Sequential(nn.Linear(6, 8, rng=0), nn.ReLU(), nn.Linear(8, 3, rng=1)))
+        optimizer = optim.SGD(model[0].parameters(), lr=0.1)
+        training.fit(
+            model, optimizer, numbers(), loss=nn.CrossEntropyLoss(), epochs=2, batch_size=20, jit="off",
+            lint=False, communicator=communicator, accumulate=accumulate,
+        )  # fmt: skip
+        return model[2].weight.grad.numpy()
+
+    expected = run(None)
+    for found in run_threads(3, run):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
 
 
 def test_gradients_are_added_to_those_that_are_there():

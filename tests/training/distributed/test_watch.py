@@ -1,11 +1,18 @@
 """The time limit of an exchange: who waits for nobody ends, past SIGTERM; who waits for work does not."""
 
+import os
 import re
+import shutil
+import signal
 import socket
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
 
 import pytest
 
-from tests.ranks import run_processes
+from tests.ranks import ROOT, run_processes
 from tinygrad_mnist.training.distributed.watch import STATUS, VARIABLE, seconds_of
 from tinygrad_mnist.training.errors import TrainingError
 
@@ -81,3 +88,32 @@ def test_a_rank_that_works_longer_than_the_limit_is_waited_for_and_named():
     assert end.returncode == 0
     assert end.stdout.count("the end") == 2
     assert f"rank 1 on {socket.gethostname()} works for long: others have waited for" in end.stderr
+
+
+@pytest.mark.skipif(
+    not Path("/proc/self/comm").exists(), reason="processes have names in /proc on Linux alone"
+)
+@pytest.mark.parametrize(("name", "seconds", "status"), [("prterun", 30, -signal.SIGKILL), ("other", 1, 0)])
+def test_a_launcher_that_does_not_end_is_killed_and_nothing_else(tmp_path, name, seconds, status):
+    launcher = tmp_path / name
+    launcher.symlink_to(shutil.which("sh"))
+    program = "from tinygrad_mnist.training.distributed.watch import _kill_launcher_later as kill; kill(0.1)"
+    command = [str(launcher), "-c", f"{sys.executable} -c '{program}'; sleep {seconds}"]
+    end = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=60, check=False)
+    assert end.returncode == status
+
+
+def test_a_process_ends_though_mpi_hangs_in_a_call_that_nothing_interrupts():
+    program = """
+        import re, types
+        from tinygrad_mnist.training.distributed import watch
+
+        watch.ABORT_SECONDS = 0.1
+        hangs = lambda status: re.match("(a+)+b", "a" * 60)  # for ages in C, with Python's lock
+        watch.end_all(types.SimpleNamespace(Abort=hangs), 75)
+    """
+    command = [sys.executable, "-c", textwrap.dedent(program)]
+    end = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": str(ROOT)}, timeout=60, check=False, capture_output=True
+    )
+    assert (end.returncode, end.stderr) == (1, b"")

@@ -12,11 +12,13 @@ from contextlib import contextmanager
 from time import sleep
 from typing import Final
 
+from tinygrad_mnist.data import DataError
 from tinygrad_mnist.training.distributed.agreement import is_agreed, mark_agreed
 from tinygrad_mnist.training.distributed.communicator import PATIENCE, Communicator
 from tinygrad_mnist.training.distributed.errors import RankLostError
 from tinygrad_mnist.training.distributed.watch import say
 from tinygrad_mnist.training.errors import TrainingError, is_interrupt
+from tinygrad_mnist.training.recipe.model_file import explain
 
 INTERRUPTED: Final = 130
 
@@ -69,7 +71,9 @@ def _sentence(error: BaseException) -> str:
 
 def _say(communicator: Communicator, error: BaseException) -> None:
     """Print an error with its rank and machine: a sentence for a user's mistake, else a traceback."""
-    text = _sentence(error)
-    if not isinstance(error, TrainingError) and not is_interrupt(error):
+    text = explain(error)
+    if text is None and (isinstance(error, TrainingError | DataError | OSError) or is_interrupt(error)):
+        text = _sentence(error)
+    if text is None:
         text = "".join(traceback.format_exception(error)).rstrip()
     say(f"rank {communicator.rank} on {communicator.host}: {text}")

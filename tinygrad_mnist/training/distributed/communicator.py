@@ -1,4 +1,4 @@
-"""What several processes say to each other, over MPI: sums, flags, and whatever can be pickled.
+"""The exchanges of several processes, over MPI: sums, flags, and whatever can be pickled.
 
 Every method is collective: all ranks call it, in the same order. Python's handlers of signals run between
 exchanges, not in one.
@@ -177,6 +177,7 @@ class Communicator:
         """Free what belongs to it; all ranks call this, and use it no more."""
         if not self.closed:
             self.abandon()
+            self._watch.comm.Free()
             self.mpi.Free()
 
     def abandon(self) -> None:
@@ -232,11 +233,11 @@ class Communicator:
                 "two threads exchange over one communicator at the same time; give each training its own, "
                 "as MPI.COMM_WORLD.Dup()"
             )
-        self._busy = True
-        self._calls += 1
         began = perf_counter()
-        self._watch.state = State(began, kind, self._calls, size)
         try:
+            self._busy = True
+            self._calls += 1
+            self._watch.state = State(began, kind, self._calls, size)
             return method(*arguments)
         except Exception as error:
             raise self._told(error) from error
@@ -368,7 +369,7 @@ _OUT_OF_STEP: Final = (
 
 
 class _Layout(NamedTuple):
-    """Where arrays lie in the buffer that is exchanged, one after the other, with two numbers behind them.
+    """The places of arrays in the buffer that is exchanged, one after the other; two numbers are behind them.
 
     Parameters
     ----------

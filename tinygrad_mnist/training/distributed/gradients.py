@@ -43,10 +43,8 @@ class GradientSum:
         self.parameters = [parameter for _, parameter in unique.values()]
         self.exchange, self.ranks = exchange, ranks
         # In the buffer each gradient lies as the parameter does in memory, so that it is copied straight on;
-        # in all ranks as in the first.
+        # `begin` lets all ranks have the orders of the first.
         self.orders = [order_in_memory(parameter) for parameter in self.parameters]
-        if broadcast := getattr(exchange, "broadcast", None):
-            self.orders = broadcast(self.orders)
 
     def add(self, loss: Tensor, share: float) -> None:
         """Compute the gradients of a loss, and add them to those that are there, weighted by a share."""
@@ -60,6 +58,12 @@ class GradientSum:
             else:
                 weighted = parameter.grad.detach() * share
                 parameter.grad = weighted if held is None else held.detach() + weighted
+
+    def divide(self) -> None:
+        """Divide gradients that an optimiser did not remove among all ranks, as they have the same."""
+        for parameter in self.parameters:
+            if parameter.grad is not None:
+                parameter.grad = parameter.grad.detach() / self.ranks
 
     def sum(self, loss: Tensor, share: float = 1.0) -> Tensor:
         """Return the sum of the losses of all ranks, and let the parameters have the sums of gradients.
@@ -95,12 +99,12 @@ class _Exchange:
         self.owner, self.has = owner, has
         self.flags = np.array(has, np.float32)
         self.is_compiled = tracer() is not None
-        self.others: list[tuple[Tensor, Any, Array]] = []  # parameters without a gradient here, and their sums
+        # parameters without a gradient here, the order of their axes, and their sums
+        self.others: list[tuple[Tensor, Any, Array]] = []
 
     def __call__(self, *arrays: Array) -> Any:
         """Return the sums of all arrays."""
-        # a program copies them to where it goes on with them
-        total, flags, *sums = self.owner.exchange.sum(self._filled(arrays), lent=self.is_compiled)
+        total, flags, *sums = self.owner.exchange.sum(self._filled(arrays))
         has, owner = self.has, self.owner
         if self.is_compiled:
             self._require_same(flags)

@@ -1,4 +1,4 @@
-"""What each process does, as far as another knows it, and how long that one waits for it.
+"""The knowledge of one process about the others: whether they work or wait, and how long it waits for them.
 
 A rank that draws pictures or waits for a slow disk must not be taken for lost. So each tells rank 0 what it
 does, again and again, and rank 0 tells each whether somebody works. The time limit holds while nobody does.
@@ -29,7 +29,7 @@ NAMED: Final = 5
 
 
 class State(NamedTuple):
-    """What a process does.
+    """The doing of a process: it works, or waits in an exchange.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ class State(NamedTuple):
 
 
 class Liveness:
-    """What one process knows of the others: rank 0 of all, the others of rank 0.
+    """The knowledge of one process about the others: that of rank 0 about all, of the others about rank 0.
 
     Parameters
     ----------

@@ -170,7 +170,8 @@ class Recovery:
             else:
                 self._tell_what_was_missed(here)
             self._was_writer = communicator.is_writer
-        training.warn(_told(lost, here.step, training.step, communicator.size))
+        if lost:
+            training.warn(_told(lost, here.step, training.step, communicator.size))
 
     def _loadable(self, states: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return the states of callbacks that are those of this process too.

@@ -6,8 +6,8 @@ its own looks at the clock.
 
 from __future__ import annotations
 
+import faulthandler
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -107,6 +107,9 @@ class Watch:
         self._stopped.set()
         if self._thread.is_alive():
             self._thread.join()
+        for messages in self._messages:
+            messages.cancel()
+        self._messages = []
 
     def _watch(self) -> None:
         liveness = self._liveness
@@ -129,7 +132,7 @@ class Watch:
 
 
 class _Messages:
-    """What this process and another one tell each other; no call waits.
+    """The messages between this process and another one; no call waits.
 
     Parameters
     ----------
@@ -167,6 +170,20 @@ class _Messages:
                 self._sent[:] = 1000 * (now - state.since), *state[1:]
                 self._sending = self._comm.Isend(self._sent, dest=self.peer)
 
+    def cancel(self) -> None:
+        """Receive nothing any more; buffers that MPI may still use are kept to the end."""
+        with suppress(Exception):
+            if self._receiving is not None:
+                self._receiving.Cancel()
+        for request, buffer in (self._receiving, self._received), (self._sending, self._sent):
+            with suppress(Exception):
+                if request is None or request.Test():
+                    continue
+            _kept.append((request, buffer))
+
+
+_kept: Final[list[Any]] = []
+
 
 def say(text: str) -> None:
     """Print a line to stderr, whatever becomes of this process."""
@@ -193,8 +210,8 @@ def _kill_launcher_later(seconds: float) -> None:
 
 def end_all(comm: Any, status: int) -> None:
     """End all processes, and in any case this one: MPI may not reach the others any more."""
-    if hasattr(signal, "setitimer"):
-        signal.setitimer(signal.ITIMER_REAL, ABORT_SECONDS)  # its signal ends a process that hangs in C
-    with suppress(Exception):
+    with suppress(Exception), open(os.devnull, "w") as nowhere:
+        # a thread in C, which no call that hangs can stop
+        faulthandler.dump_traceback_later(ABORT_SECONDS, exit=True, file=nowhere)
         comm.Abort(status)
     os._exit(status)

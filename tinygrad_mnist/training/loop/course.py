@@ -160,6 +160,12 @@ class Training:
         Whether steps are compiled, and why.
     batch : tuple or None
         Inputs and targets of the last batch; of several processes, the rows of this one.
+    communicator : Communicator or None
+        The processes that train together; None for one.
+    rows : int
+        Samples of a batch that one process has, at most.
+    gradients : GradientSum or None
+        The sum of gradients over all processes.
     is_whole : bool
         Whether no step is half done, so that the state can be saved.
     interrupted, stopped : bool
@@ -220,10 +226,11 @@ class Training:
         self._asked_to_stop = False
         self.jit, self.loss_function = jit, loss
         ranks = 1 if self.communicator is None else self.communicator.size
-        rows = -(-batch_size // ranks)  # those of the largest share, so that all ranks decide alike
-        numbers, convolved = work_a_step(costs, sum(p.size for p in model.parameters()), rows)
+        self.rows = -(-batch_size // ranks)  # those of the largest share, so that all ranks decide alike
+        numbers, convolved = work_a_step(costs, sum(p.size for p in model.parameters()), self.rows)
         self.decision = decide(jit, self.steps, numbers * accumulate, convolved * accumulate)
-        self._uncompiled = step_functions(model, loss, optimizer, clip_norm, self._summed())
+        self.gradients = self._summed()
+        self._uncompiled = step_functions(model, loss, optimizer, clip_norm, self.gradients)
         self._functions = self._uncompiled
         self.forward: Forward = model
         self._evaluate_model = evaluate
@@ -336,7 +343,7 @@ class Training:
         with (
             ending_all(self.communicator),
             deferred() as self._interrupts,
-            threads_for(self.batch_size * self.costs.largest) as notice,
+            threads_for(self.rows * self.costs.largest) as notice,
             # NumPy's warnings would come once and name no step: what overflows shows in the loss, which is
             # checked in each step
             np.errstate(over="ignore", invalid="ignore", divide="ignore"),
@@ -636,9 +643,11 @@ class Training:
     def share_out_again(self) -> None:
         """Let steps and evaluations be those of the processes that are left."""
         assert self.communicator is not None
+        assert self.gradients is not None
         self._times = StepTimes(self.communicator)
+        self.gradients.ranks = self.communicator.size
         self._uncompiled = step_functions(
-            self.model, self.loss_function, self.optimizer, self.clip_norm, self._summed()
+            self.model, self.loss_function, self.optimizer, self.clip_norm, self.gradients
         )
         self._apply(self.decision)
 

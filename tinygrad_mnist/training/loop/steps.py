@@ -89,6 +89,7 @@ def step_functions(
 
     def shared_first(x: Tensor, y: Tensor, share: float) -> Tensor:
         optimizer.zero_grad()
+        several.divide()
         return shared_further(x, y, share)
 
     def shared_whole(x: Tensor, y: Tensor, share: float) -> Stepped:
