@@ -4,8 +4,8 @@ import json
 
 import numpy as np
 import pytest
-from tests.ranks import run_processes
 
+from tests.ranks import run_processes
 from tinygrad_mnist import nn
 from tinygrad_mnist.training.checkpoints.random_state import Generators
 
@@ -142,7 +142,7 @@ for victim, event, step, exchange, done, jit in json.loads(sys.argv[2]):
 
 
 def losses(tmp_path, ranks, *cases):
-    """Return for each case what those that are left say; a case is who dies where, and the steps done then."""
+    """Return for each case what those that are left say; it is who dies where, and the steps done then."""
     ended = run_processes(
         ranks,
         TRAINING,
