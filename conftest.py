@@ -47,7 +47,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def operations_of_a_doctest(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[None]:
-    """Take back the operations that an example in a docstring declares; let its trainings draw no pictures."""
+    """Take back the operations that a docstring's example declares; let its trainings draw no pictures."""
     if not isinstance(request.node, pytest.DoctestItem):
         yield
         return
