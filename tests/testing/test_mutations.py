@@ -146,6 +146,7 @@ NO_CURVATURE = {
     "positive", "negative", "add", "subtract", "remainder", "absolute", "maximum", "minimum", "max", "min",
     "clip", "fmod", "fabs", "copysign", "ldexp", "deg2rad", "rad2deg", "fmax", "fmin", "rectifier",
     "slope_undefined", "kink",  # which have a slope of 1 where they have one
+    "statistics_over_shards",  # which has curvature where there are several shards
 }  # fmt: skip
 CURVED = [op for op in DIFFERENTIABLE if op.kind not in ("linear", "fused") and op.name not in NO_CURVATURE]
 

@@ -26,15 +26,6 @@ _SPELLED: Final = ELEMENTWISE | REDUCTIONS | VIEWS | CONVOLUTIONS | {"matmul"}
 """Instructions that raise no error."""
 
 
-BY_ELEMENT: Final = "element by element"
-"""The option of an exchange that takes arrays with their axes in any order."""
-
-
-def is_elementwise(instruction: Instruction) -> bool:
-    """Return whether an instruction is an exchange of which each element of a result is that of its argument."""
-    return instruction.refuse is not None and BY_ELEMENT in instruction.static
-
-
 def ends_apart(program: Program, slots: Iterable[Slot]) -> bool:
     """Return whether processes may disagree at the end of a program on whether it holds.
 

@@ -18,24 +18,28 @@ Part = TypeVar("Part")
 
 
 def portions(source: Source, first: int, communicator: Communicator) -> Iterator[Any]:
-    """Yield the rows of this rank of the batches of a pass, from number ``first`` on.
+    """Return the rows of this rank of the batches of a pass, from number ``first`` on.
 
     Batches that can make the rows of a rank alone do so. Those of any other source are drawn whole. What is
-    no batch is yielded as it is.
+    no batch is returned as it is. From a later batch than the first one, the pass has begun, as in `opened`.
     """
     rank, ranks = communicator.rank, communicator.size
     if hasattr(source, "portions"):
-        yield from source.portions(first, rank, ranks)
-        return
+        drawn: Iterator[Any] = source.portions(max(0, first - 1), rank, ranks)
+        if first:
+            next(drawn, None)
+        return drawn
     batches = opened(source, first) if first else iter(source)
-    for batch in batches:
-        given: object = batch  # of a source of the user's
-        if not isinstance(given, tuple | list) or len(given) != 2:
-            yield batch
-            continue
-        x, y = (part.data for part in pair_of(batch))
-        own = rows_of(len(x), rank, ranks)
-        yield Portion(x[own], y[own], own.start, len(x))
+    return (_own_rows(batch, rank, ranks) for batch in batches)
+
+
+def _own_rows(batch: object, rank: int, ranks: int) -> Any:
+    """Return the rows of a rank of a batch, which may be anything, as it is of a source of the user's."""
+    if not isinstance(batch, tuple | list) or len(batch) != 2:
+        return batch
+    x, y = (part.data for part in pair_of((batch[0], batch[1])))
+    own = rows_of(len(x), rank, ranks)
+    return Portion(x[own], y[own], own.start, len(x))
 
 
 def shard_of(portion: Portion, communicator: Communicator) -> Shard | None:

@@ -65,8 +65,9 @@ class StepTimes:
             if rank not in self._reported:
                 self._reported.add(rank)
                 sentences.append(
-                    f"rank {rank} on {communicator.hosts[rank]} is slow: a step takes {1000 * found[rank]:.3g} ms "
-                    f"there, {found[rank] / usual:.1f} times the median, and the others wait for it"
+                    f"rank {rank} on {communicator.hosts[rank]} is slow: a step takes "
+                    f"{1000 * found[rank]:.3g} ms there, "
+                    f"{found[rank] / usual:.1f} times the median, and the others wait for it"
                 )
         return sentences
 

@@ -47,6 +47,8 @@ def begin(training: Training, communicator: Communicator) -> None:
         facts = _facts(training)
     require_equal(communicator, facts, "give each of them the same model, data and arguments")
     take_state(training, communicator)
+    assert training.gradients is not None
+    training.gradients.orders = communicator.broadcast(training.gradients.orders)
 
 
 def take_state(training: Training, communicator: Communicator, root: int = 0) -> None:
@@ -132,12 +134,12 @@ def require_same_state(training: Training, communicator: Communicator) -> None:
     other = [rank for rank, digest in enumerate(digests) if digest != digests[0]]
     if not other:
         return
-    hosts = communicator.gather(communicator.host)
     take_state(training, communicator)
+    ranks, done = ranks_text(other, communicator.hosts), count_text(training.step, "step")
     training.warn(
-        f"the weights of {ranks_text(other, hosts)} differed after {count_text(training.step, 'step')} from "
-        "those of rank 0, and are now the same: a callback or a layer that draws its own random numbers does "
-        "so, or machines of another kind"
+        f"the weights of {ranks} differed from those of rank 0 after {done}, and "
+        "are now the same; the cause may be a callback that changes weights in one process, a layer with "
+        "random numbers of its own, or machines of another kind"
     )
 
 
