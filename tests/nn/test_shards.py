@@ -315,9 +315,10 @@ def test_weights_of_classes_may_be_learnt() -> None:
 
 
 def test_a_sum_over_a_parameter_is_no_sum_over_rows() -> None:
-    weight = nn.Parameter(ROWS)
-    found = on_shards(2, 5, lambda rows: F.mse_loss(weight, np.zeros(ROWS.shape), reduction="sum").item())
-    assert found == [F.mse_loss(weight, np.zeros(ROWS.shape), reduction="sum").item()] * 2
+    weight = nn.Parameter(numbers(6, 4))  # as many times two rows as three
+    expected = F.mse_loss(weight, np.zeros((6, 4)), reduction="sum").item()
+    found = on_shards(2, 5, lambda rows: F.mse_loss(weight, np.zeros((6, 4)), reduction="sum").item())
+    assert found == [expected] * 2
 
 
 # ---- dropout ---------------------------------------------------------------------------------------------
@@ -337,9 +338,27 @@ def test_the_generator_is_the_same_in_all_processes_afterwards(size: int) -> Non
 
 
 def test_dropout_of_a_parameter_is_the_same_everywhere() -> None:
-    weight = nn.Parameter(ROWS)
+    weight = nn.Parameter(numbers(6, 4))
     for found in on_shards(2, 5, lambda rows: F.dropout(weight, 0.5, rng=0).data):
-        np.testing.assert_array_equal(found, F.dropout(ROWS, 0.5, rng=0))
+        np.testing.assert_array_equal(found, F.dropout(weight.data, 0.5, rng=0))
+
+
+@pytest.mark.parametrize("kind", ["PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64"])
+@settings(max_examples=40)
+@given(
+    before=st.integers(0, 9), rows=st.integers(1, 5), after=st.integers(0, 9), each=st.integers(1, 5),
+    drawn=st.integers(0, 3),
+)  # fmt: skip
+def test_the_numbers_of_some_rows_leave_the_generator_as_those_of_all(
+    kind: str, before: int, rows: int, after: int, each: int, drawn: int
+) -> None:
+    mine, whole = (np.random.Generator(getattr(np.random, kind)(5)) for _ in range(2))
+    for rng in (mine, whole):
+        rng.random(drawn, np.float32)
+    found = RowsOfDraws(mine, before, after).random((rows, each), np.float32)
+    expected = whole.random((before + rows + after, each), np.float32)[before : before + rows]
+    np.testing.assert_array_equal(found, expected, strict=True)
+    assert str(mine.bit_generator.state) == str(whole.bit_generator.state)
 
 
 # ---- passes that are made twice --------------------------------------------------------------------------
@@ -392,28 +411,6 @@ def test_a_nan_in_one_process_is_a_nan_in_all_as_in_one() -> None:
         np.testing.assert_array_equal(np.isnan(found["gradients"][name]), np.isnan(gradient))
 
 
-def test_hooks_see_the_same_once_in_every_process() -> None:
-    loss = mean_of_rows(COTANGENT[:, :4])
-
-    def run(rows: slice) -> Any:
-        seen: list[Any] = []
-        x = Tensor(MASKED[rows], requires_grad=True)
-        norm = nn.BatchNorm1d(4, dtype=F64)
-        y = np.where(x > 0, np.log(x), 0.0)
-        y.register_hook(lambda g: seen.append(g.data.copy()))
-        z = norm(y)
-        z.register_hook(lambda g: seen.append(g.data.copy()))
-        loss(np.where(z > 0, np.sqrt(np.where(z > 0, z, z)), 0.0), rows).backward()
-        return [one * weight_of(rows, 5) for one in (*seen, x.grad.data)]  # type: ignore[union-attr]
-
-    with np.errstate(all="ignore"):
-        expected = run(slice(0, 5))
-    ranks = on_shards(3, 5, run)
-    assert len(expected) == 3
-    for position, whole in enumerate(expected):
-        assert_near(np.concatenate([rank[position] for rank in ranks]), whole, 1e-12)
-
-
 def test_a_checkpoint_runs_again_as_a_shard_even_later() -> None:
     def run(rows: slice) -> Any:
         x = Tensor(ROWS[rows], requires_grad=True)
@@ -437,21 +434,3 @@ def test_a_shard_is_over_where_its_block_ends() -> None:
 
     on_shards(2, 2, run)
     assert current() is None
-
-
-@pytest.mark.parametrize("kind", ["PCG64", "PCG64DXSM", "MT19937", "Philox", "SFC64"])
-@settings(max_examples=40)
-@given(
-    before=st.integers(0, 9), rows=st.integers(1, 5), after=st.integers(0, 9), each=st.integers(1, 5),
-    drawn=st.integers(0, 3),
-)  # fmt: skip
-def test_the_numbers_of_some_rows_leave_the_generator_as_those_of_all(
-    kind: str, before: int, rows: int, after: int, each: int, drawn: int
-) -> None:
-    mine, whole = (np.random.Generator(getattr(np.random, kind)(5)) for _ in range(2))
-    for rng in (mine, whole):
-        rng.random(drawn, np.float32)
-    found = RowsOfDraws(mine, before, after).random((rows, each), np.float32)
-    expected = whole.random((before + rows + after, each), np.float32)[before : before + rows]
-    np.testing.assert_array_equal(found, expected, strict=True)
-    assert str(mine.bit_generator.state) == str(whole.bit_generator.state)

@@ -61,11 +61,12 @@ def _mean(tracing: Tracing, arrays: Sequence[Any], static: Mapping[str, Any]) ->
 
 def _statistics(tracing: Tracing, arrays: Sequence[Any], static: Mapping[str, Any]) -> Symbol:
     """Write the statistics over shards; the program holds where one exchange is exact enough."""
-    shard, rows, eps = static.get("shard"), static.get("rows", 1), static.get("eps", 0.0)
+    shard: Any = static.get("shard")
+    rows, eps = static.get("rows", 1), static.get("eps", 0.0)
     (symbol,) = map(tracing.symbol, arrays)
 
     def alone(own: Any) -> Any:
-        return np.stack([np.zeros_like(own[0]), own[1]])
+        return np.stack([np.zeros_like(own[0]), own[1], own[0]])
 
     def formula(own: Any) -> Any:
         mean, var = own[0].astype(np.float64), own[1].astype(np.float64)
@@ -75,7 +76,7 @@ def _statistics(tracing: Tracing, arrays: Sequence[Any], static: Mapping[str, An
         joined, square = sums[0] / count, sums[1] / count
         spread = square - joined * joined
         tracing.require(np.logical_not(np.any(joined * joined > FAR * (spread + eps))))
-        return np.stack([mean - joined, spread]).astype(symbol.dtype)
+        return np.stack([mean - joined, spread, joined]).astype(symbol.dtype)
 
     return lowering.by_formula(tracing, alone if shard is None else formula, [symbol], {})
 

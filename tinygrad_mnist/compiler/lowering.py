@@ -316,12 +316,14 @@ def _concatenate(tracing: Tracing, arrays: Sequence[Any], static: Mapping[str, A
     symbols = [tracing.symbol(array) for array in arrays]
     shape, count = symbols[0].shape, len(symbols)
     axis = static["axis"] % len(shape) if shape else 0
-    if not 1 < count <= STACKED or any(one.shape != shape for one in symbols) or shape[axis : axis + 1] != (1,):
+    is_stack = shape[axis : axis + 1] == (1,) and all(one.shape == shape for one in symbols)
+    if not is_stack or not 1 < count <= STACKED:
         return None
     places = np.arange(count).reshape(tuple(count if i == axis else 1 for i in range(len(shape))))
-    result = symbols[-1]
+    result: Symbol = symbols[-1]
     for number in reversed(range(count - 1)):
-        result = _where(tracing, [Symbol(tracing.builder.constant(places == number)), symbols[number], result], {})
+        here = Symbol(tracing.builder.constant(places == number))
+        result = _where(tracing, [here, symbols[number], result], {})
     return result
 
 

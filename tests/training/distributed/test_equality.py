@@ -54,10 +54,39 @@ def test_processes_train_to_the_numbers_of_one(ranks):
     assert_processes_train_as_one(ranks, *CASES)
 
 
-@pytest.mark.parametrize("ranks", [1, 2, 3, 5])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize("ranks", [pytest.param(1, marks=SLOW), 2, pytest.param(3, marks=SLOW), 5])
 @pytest.mark.parametrize("name", CASES)
 def test_ranks_train_to_the_numbers_of_one_process(name, ranks):
     train, options = CASES[name]
     found = run_threads(ranks, lambda communicator: train(communicator, **options))
     assert difference(train(**options), found[0]) < 1e-9
     assert len(set(map(digest, found))) == 1
+
+
+@pytest.mark.slow
+def test_the_second_interrupt_in_one_process_ends_all_at_once():
+    done = run_processes(
+        2,
+        """
+        import os, signal
+        from mpi4py import MPI
+        from tests.training.distributed.cases import mlp
+        from tinygrad_mnist.training import Callback
+
+        class Interrupt(Callback):
+            def on_step_end(self, training):
+                if training.step == 7 and MPI.COMM_WORLD.rank == 1:
+                    os.kill(os.getpid(), signal.SIGINT)
+                    os.kill(os.getpid(), signal.SIGINT)
+
+        mlp(MPI.COMM_WORLD, callbacks=[Interrupt()])
+        print("trained to the end")
+        """,
+        timeout=60,
+    )
+    assert done.returncode == 130
+    assert done.stdout == ""
+    assert "rank 1 on" in done.stderr

@@ -120,7 +120,7 @@ def test_the_shares_of_all_ranks_are_one(total, ranks):
 
     x = np.zeros((total, 1))
     everybody = [Rank(rank) for rank in range(ranks)]
-    own = [next(portions([(x, x)], 0, rank)) for rank in everybody]
+    own = [next(portions(Batches(x, x, total), 0, rank)) for rank in everybody]
     shares = [share_of(portion, total, rank) for portion, rank in zip(own, everybody, strict=True)]
     assert sum(shares) == pytest.approx(1)
     shards = [shard_of(portion, rank) for portion, rank in zip(own, everybody, strict=True)]

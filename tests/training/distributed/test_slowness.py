@@ -56,15 +56,24 @@ def test_all_ranks_name_the_slow_one_with_its_host_and_only_once(monkeypatch):
         found = []
         for _ in range(2):
             for _ in range(5):
-                times._times.append(0.004 if ranks.rank == 1 else 0.002)
+                times._times.append(0.4 if ranks.rank == 1 else 0.2)
             found.append(times.report())
         return found
 
     sentence = (
-        "rank 1 on here is slow: a step takes 4 ms there, 2.0 times the median, and the others wait for it"
+        "rank 1 on here is slow: a step takes 400 ms there, 2.0 times the median, and the others wait for it"
     )
     assert run_threads(3, run) == [[[sentence], []]] * 3
     assert clock.now == 0
+
+
+def test_a_rank_for_which_nobody_waited_long_is_not_named():
+    def run(ranks):
+        times = StepTimes(ranks)
+        times._times += [0.004 if ranks.rank == 1 else 0.002] * 100
+        return times.report()
+
+    assert run_threads(3, run) == [[]] * 3
 
 
 def test_of_few_steps_nothing_is_said():

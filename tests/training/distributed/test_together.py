@@ -106,6 +106,40 @@ def test_ranks_that_would_train_something_else_are_refused(options, named):
     run_threads(2, run)
 
 
+class Drawn:
+    """Batches of the user's, drawn at random."""
+
+    def __init__(self, draw, rng=None):
+        self.draw, self.rng = draw, rng
+
+    def __len__(self):
+        return 2
+
+    def __iter__(self):
+        x, y = numbers()
+        for _ in range(2):
+            chosen = self.draw(self)
+            yield x[chosen], y[chosen]
+
+
+def test_batches_of_the_users_are_drawn_by_the_generator_of_the_first():
+    def run(communicator):
+        rng = np.random.default_rng(None if communicator is None else communicator.rank)
+        return mlp(communicator, data=Drawn(lambda own: own.rng.permutation(103)[:20], rng))
+
+    found = run_threads(2, run)
+    assert len(set(map(digest, found))) == 1
+
+
+def test_batches_of_the_users_that_differ_are_refused():
+    def run(communicator):
+        rng = np.random.default_rng(communicator.rank)  # nobody knows of it
+        with pytest.raises(TrainingError, match=r"the SHA-256 of a batch .* by the same seed"):
+            mlp(communicator, data=Drawn(lambda own: rng.permutation(103)[:20]))
+
+    run_threads(2, run)
+
+
 def test_a_wrong_argument_in_one_rank_is_an_error_of_all():
     def run(communicator):
         with pytest.raises(TrainingError, match="epochs must be a finite number above 0"):

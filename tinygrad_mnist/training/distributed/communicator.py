@@ -111,7 +111,7 @@ class Communicator:
         """True in the one process that writes files."""
         return self.rank == 0
 
-    def sum(self, arrays: Sequence[Array]) -> list[Array]:
+    def sum(self, arrays: Sequence[Array], *, lent: bool = False) -> list[Array]:
         """Return the sum of each array over all ranks: new arrays, of the same bits in each rank.
 
         Those that are ``lent`` hold until the next exchange: they lie in the buffer that was exchanged.
@@ -126,7 +126,7 @@ class Communicator:
         RankLostError
             If a rank is lost.
         """
-        return self._summed(arrays, refuses=False)
+        return self._summed(arrays, refuses=False, lent=lent)
 
     def refuse(self, arrays: Sequence[Array]) -> None:
         """Take part in a sum without values, so that it raises `Refused` everywhere."""

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_mnist import nn
@@ -170,7 +169,8 @@ class Recovery:
             else:
                 self._tell_what_was_missed(here)
             self._was_writer = communicator.is_writer
-        training.warn(_told(lost, here.step, training.step, communicator.size))
+        if lost:
+            training.warn(_told(lost, here.step, training.step, communicator.size))
 
     def _loadable(self, states: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return the states of callbacks that are those of this process too.
