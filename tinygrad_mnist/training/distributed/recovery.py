@@ -22,6 +22,7 @@ from tinygrad_mnist.training.checkpoints.resumption import DONE
 from tinygrad_mnist.training.distributed.agreement import agreed
 from tinygrad_mnist.training.distributed.communicator import Communicator, is_fault_tolerant
 from tinygrad_mnist.training.distributed.errors import RankLostError
+from tinygrad_mnist.training.loop.callbacks import Callback
 
 if TYPE_CHECKING:
     from tinygrad_mnist.training.loop.course import Training
@@ -189,7 +190,8 @@ class Recovery:
         training = self.training
         training.callbacks.tell_all()
         for method in training.callbacks.methods["on_train_begin"]:
-            if not method.__self__.on_every_rank:
+            callback = _owner(method)
+            if callback is not None and not callback.on_every_rank:
                 method(training)
 
     def _tell_what_was_missed(self, before: _Place) -> None:
@@ -204,9 +206,15 @@ class Recovery:
 
     def _tell(self, event: str, *details: Any) -> None:
         for method in self.training.callbacks.methods[event]:
-            callback = method.__self__
-            if not (callback.on_every_rank and callback.state_dict()):
+            callback = _owner(method)
+            if callback is None or not (callback.on_every_rank and callback.state_dict()):
                 method(self.training, *details)
+
+
+def _owner(method: Callable[..., Any]) -> Callback | None:
+    """Return the callback that a method is of; None of a function that somebody put in its place."""
+    owner = getattr(method, "__self__", None)
+    return owner if isinstance(owner, Callback) else None
 
 
 def _buffers(training: Training) -> list[NDArray[Any]]:
