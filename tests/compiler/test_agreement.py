@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 
 from tests.ranks import run_threads
 from tinygrad_mnist import Tensor, jit, nn, optim
+from tinygrad_mnist.compiler import machine
 from tinygrad_mnist.compiler.outside import call_outside
 from tinygrad_mnist.engine import shards
 from tinygrad_mnist.engine.shards import Shard, sharded
@@ -340,3 +342,25 @@ def test_a_batch_whose_gradients_are_only_added_ends_with_an_agreement() -> None
     assert one == other
     assert one[1] == one[3] == ["any"]
     assert one[2][0] == "any"  # the one with NaN says so, and both run the call as it is
+
+
+def test_code_of_a_program_that_exchanges_is_found_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TINYGRAD_MNIST_CACHE", str(tmp_path))
+
+    def run(communicator: Any) -> list[Any]:
+        model = model_with_norms()
+        step = step_of(model, communicator)
+        for x, y in images_of(2):
+            stepped(step, shard_of(communicator, []), x, y)
+        return state_of(model)
+
+    (first,) = run_threads(1, run)
+    files = sorted(path.name for path in tmp_path.rglob("*"))
+    made: list[Any] = []
+    monkeypatch.setattr(machine, "_object_of", made.append)
+    (again,) = run_threads(1, run)
+    assert files == sorted(path.name for path in tmp_path.rglob("*")) != []
+    assert made == []
+    assert_same_bits(first, again)

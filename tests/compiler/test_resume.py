@@ -254,7 +254,13 @@ def test_so_does_any_training(setting: Setting) -> None:
     assert_resumes(setting)
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+QUICK: Final = ("Nesterov", "centred RMSprop", "AMSGrad")  # which have all that the others have
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in OPTIMIZERS],
+)
 def test_a_program_made_before_the_first_step_is_that_of_a_later_one(optimizer: str) -> None:
     setting = Setting(optimizer=optimizer, clip=1.0)
     new, later = Process(setting), Process(setting)

@@ -6,6 +6,7 @@ What can be checked without MPI is checked before it is started, which takes mor
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -141,7 +142,39 @@ def _world(start: Start) -> Any:
 
 def warn_of_little_work(choice: Choice, communicator: Communicator) -> None:
     """Tell the user if a training has so little to compute that several processes do not make it faster."""
-    from tinygrad_mnist.training.distributed.profit import advice
-
-    if speaks() and (sentence := advice(choice, communicator)):
+    if speaks() and (sentence := little_work(choice, communicator.size)):
         notify(sentence)
+
+
+def little_work(choice: Choice, processes: int) -> str | None:
+    """Return a sentence if several processes hardly make a training faster; None for a model of one's own.
+
+    Parameters
+    ----------
+    choice : Choice
+        The recipe and the data.
+    processes : int
+        How many there are.
+    """
+    from tinygrad_mnist.training.distributed.profit import advice, estimate
+    from tinygrad_mnist.training.recipe.models import known_costs, state_outline
+
+    recipe, dataset = choice.recipe, choice.dataset
+    costs = known_costs(recipe, dataset.image_shape, dataset.classes)
+    if costs is None:
+        return None
+    entries = state_outline(recipe, dataset.image_shape, dataset.classes)
+    parameters = sum(
+        math.prod(shape) for name, shape, _ in entries if not name.split(".")[-1].startswith(("running", "num"))
+    )
+    images = round(len(dataset.train_images) * (1 - recipe.validation))
+    batch = min(recipe.batch_size or images, images) * recipe.accumulate
+    found = estimate(
+        processes=processes,
+        steps=max(1, round(recipe.epochs * images / batch)),
+        images=batch,
+        convolved=costs.convolved,
+        numbers=costs.numbers,
+        parameters=parameters,
+    )
+    return advice(found, parameters)

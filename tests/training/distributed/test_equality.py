@@ -54,7 +54,10 @@ def test_processes_train_to_the_numbers_of_one(ranks):
     assert_processes_train_as_one(ranks, *CASES)
 
 
-@pytest.mark.parametrize("ranks", [1, 2, 3, 5])
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize("ranks", [pytest.param(1, marks=SLOW), 2, pytest.param(3, marks=SLOW), 5])
 @pytest.mark.parametrize("name", CASES)
 def test_ranks_train_to_the_numbers_of_one_process(name, ranks):
     train, options = CASES[name]

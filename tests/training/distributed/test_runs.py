@@ -266,7 +266,7 @@ def test_a_run_goes_on_as_another_number_of_processes(found: Found, monkeypatch:
         ("diverged", "DivergedError", "training has diverged"),
         ("nothing there", "RunError", "there is no run directory nowhere"),
         ("other data", "RunError", "is not the data that the run was trained on"),
-        ("other epochs", "TrainingError", "epochs is 3.0 on rank 0 ({host}), and 4.0 on rank 1 ({host})"),
+        ("other epochs", "TrainingError", "epochs is 3 on rank 0 ({host}), and 4 on rank 1 ({host})"),
     ],
 )
 def test_what_is_wrong_in_one_process_ends_all_and_leaves_nothing(
