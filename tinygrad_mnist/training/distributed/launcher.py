@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import selectors
 import shutil
 import signal
@@ -449,6 +450,8 @@ class _Course:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
         for rank in self.ranks:
             rank.tie.close()
 
@@ -476,5 +479,5 @@ class _Course:
             what = self.fault or "the processes did not end, and were killed"
         else:
             what = f"rank {self.lost[0]} of {self.processes} ended before the training was done"
-        said = " ".join(self.words.decode(errors="replace").replace("-" * 20, "").replace("-" * 6, "").split())
+        said = " ".join(re.sub("-{5,}", "", self.words.decode(errors="replace")).split())
         return f"{what}{said and f'; MPI says: {said}'}"

@@ -107,7 +107,7 @@ def advice(found: Estimate, parameters: int) -> str | None:
     ...     processes=2, steps=9000, images=128, convolved=0, numbers=900, parameters=53_000
     ... )
     >>> print(advice(small, 53_000))
-    2 processes hardly make this faster, if at all: one takes about 4.3 s, of which they can share out 2.9 s, \
+    2 processes hardly make this faster, if at all: one takes about 4.2 s, of which they can share out 2.9 s, \
 and to exchange 53,000 gradients in each of 9,000 steps takes 0.9 s and more, to start MPI 1.5 s
     """
     if found.together <= WORTH_IT * found.alone:
