@@ -117,7 +117,7 @@ def test_sigterm_to_the_launcher_saves_and_the_run_goes_on(tmp_path: Path) -> No
         while not process.stdout.readline().startswith("steps are not compiled"):
             assert process.poll() is None
         process.send_signal(signal.SIGTERM)
-        output, errors = process.communicate(timeout=120)
+        _, errors = process.communicate(timeout=120)
     assert "interrupted: the best state so far is kept" in errors
     assert process.returncode in (0, 130, 143), errors
     assert (tmp_path / "run" / "last.npz").is_file()

@@ -8,6 +8,9 @@ import pytest
 
 from tinygrad_mnist.cli.start import Start, find_start
 
+SECOND = {"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "2"}
+"""What mpiexec gives the second of two processes."""
+
 BATCH = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4", "SLURM_PROCID": "0", "SLURM_NNODES": "2"}
 """What Slurm gives a batch script that asks for four tasks."""
 
@@ -19,7 +22,7 @@ STEP = {**BATCH, "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCI
     ("environment", "expected"),
     [
         ({}, None),
-        ({"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "2", "PMIX_RANK": "1"}, Start(1, 2, "mpiexec")),
+        ({**SECOND, "PMIX_RANK": "1"}, Start(1, 2, "mpiexec")),
         ({"OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_SIZE": "1"}, None),
         (BATCH, None),
         (STEP, Start(3, 4, "srun")),
@@ -47,7 +50,6 @@ def run(source: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-SECOND = {"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "2"}
 WRONG = "import sys; from tinygrad_mnist.cli import main, start; {}; sys.exit(main(['train', '--nothing']))"
 
 

@@ -1,9 +1,9 @@
 """The start of several processes on this machine by mpiexec, and all that is between them and the user.
 
 ``launch`` starts mpiexec and stays until all is over. Ctrl-C and other signals are handed to the ranks, which
-save and end: mpiexec itself would kill them half a second later. Their output goes where that of the launcher
-goes; what MPI prints is shown only where no rank could tell the user what happened. The exit status is that of
-the training, as its first rank reports it. That of mpiexec may be 0 where a process was killed.
+save and end: mpiexec itself would kill them half a second later. Their output goes where that of the
+launcher goes; what MPI prints is shown only where no rank could tell the user what happened. The exit status
+is that of the training, as its first rank reports it. That of mpiexec may be 0 where a process was killed.
 
 Neither NumPy nor MPI is loaded here.
 """
@@ -248,7 +248,7 @@ def launch(made: Launch, notify: Callable[[str], None]) -> int:
 def _short_folder() -> Iterator[Path]:
     """Make a folder that nobody else can enter, by a path that is short enough for that of a socket."""
     parent = tempfile.gettempdir()
-    short = parent if len(os.fsencode(parent)) <= _PATH_LIMIT - 30 else "/tmp"  # noqa: S108
+    short = parent if len(os.fsencode(parent)) <= _PATH_LIMIT - 30 else "/tmp"
     with tempfile.TemporaryDirectory(prefix="tinygrad-mnist-", dir=short, ignore_cleanup_errors=True) as made:
         yield Path(made)
 
