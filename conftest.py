@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +19,7 @@ settings.register_profile(
     derandomize=True,
     database=None,
     deadline=None,
-    max_examples=40,
+    max_examples=20,
     suppress_health_check=[HealthCheck.too_slow],
 )
 settings.register_profile("ci", settings.get_profile("default"), max_examples=100)
@@ -43,11 +44,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(autouse=True)
-def operations_of_a_doctest(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Take back the operations that an example in a docstring declares."""
+def operations_of_a_doctest(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[None]:
+    """Take back the operations that a docstring's example declares; let its trainings draw no pictures."""
     if not isinstance(request.node, pytest.DoctestItem):
         yield
         return
+    if re.search(r"\btrain\(", request.node.dtest.docstring or ""):
+        from tinygrad_mnist.training.runs import run
+
+        monkeypatch.setattr(run, "draw_pictures", lambda *_: ((), ()))
     from tinygrad_mnist.engine.op import REGISTRY
 
     before = dict(REGISTRY)

@@ -14,6 +14,7 @@ SUBJECTS = (
     "memory",
     "importing",
     "threads",
+    "scale",
     "service",
 )
 """The subjects, a file each, in the order in which they run."""

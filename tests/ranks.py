@@ -24,9 +24,17 @@ ROOT = Path(__file__).parents[1]
 class ThreadCommunicator:
     """A rank that is a thread; it has the methods of `Communicator`. Sums are made in the order of ranks."""
 
-    def __init__(self, rank: int, size: int, table: list[Any], barrier: threading.Barrier) -> None:
+    def __init__(
+        self,
+        rank: int,
+        size: int,
+        table: list[Any],
+        barrier: threading.Barrier,
+        meeting: threading.Barrier,
+    ) -> None:
         self.rank, self.size, self.host, self.waited = rank, size, "here", 0.0
-        self._table, self._barrier = table, barrier
+        self.hosts, self.step = [self.host] * size, None
+        self._table, self._barrier, self._meeting = table, barrier, meeting
 
     @property
     def is_writer(self) -> bool:
@@ -45,12 +53,23 @@ class ThreadCommunicator:
     def any(self, flag: bool) -> bool:
         return any(self.gather(bool(flag)))
 
-    def sum(self, arrays: Sequence[Any]) -> list[Any]:
+    def sum(self, arrays: Sequence[Any], *, lent: bool = False) -> list[Any]:
         everybody = self.gather(("sum", [np.array(array) for array in arrays]))
         return self._sums(everybody)
 
     def refuse(self, arrays: Sequence[Any]) -> None:
         self.gather(("refuse", []))
+
+    def meet(self, seconds: float = 60) -> bool:
+        try:
+            self._meeting.wait(seconds)
+        except threading.BrokenBarrierError:
+            return False
+        return True
+
+    def end_all(self, status: int) -> None:
+        self._barrier.abort()
+        self._meeting.abort()
 
     def _sums(self, everybody: list[Any]) -> list[Any]:
         if any(kind == "refuse" for kind, _ in everybody):
@@ -64,11 +83,11 @@ def run_threads(size: int, function: Callable[[Any], Any]) -> list[Any]:
     table: list[Any] = [None] * size
     results: list[Any] = [None] * size
     errors: list[BaseException | None] = [None] * size
-    barrier = threading.Barrier(size)
+    barrier, meeting = threading.Barrier(size), threading.Barrier(size)
 
     def run(rank: int) -> None:
         try:
-            results[rank] = function(ThreadCommunicator(rank, size, table, barrier))
+            results[rank] = function(ThreadCommunicator(rank, size, table, barrier, meeting))
         except BaseException as error:
             errors[rank] = error
             barrier.abort()
@@ -101,12 +120,29 @@ def run_processes(
         *(str(Path(sys.executable).with_name("mpiexec")), "--oversubscribe", "--bind-to", "none"),
         *(*options, "-n", str(size), sys.executable, "-c", textwrap.dedent(source), *arguments),
     ]
+    return run_launcher(command, timeout, **environment)
+
+
+def run_launcher(
+    command: Sequence[str], timeout: float, **environment: str
+) -> "subprocess.CompletedProcess[str]":
+    """Return the end of a command that starts ranks; past its time, it and they are killed."""
     root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
-    return subprocess.run(
+    process = subprocess.Popen(
         command,
         env={**os.environ, **root, "PYTHONPATH": str(ROOT), **environment},
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=timeout,
-        check=False,
     )
+    try:
+        output, errors = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        process.terminate()  # it ends the ranks
+        try:
+            output, errors = process.communicate(timeout=10)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            output, errors = process.communicate()
+        raise AssertionError(f"no end after {timeout:g} seconds\n{output}\n{errors}") from None
+    return subprocess.CompletedProcess(command, process.returncode, output, errors.replace("\0", ""))

@@ -125,7 +125,7 @@ def is_installed(package: str) -> bool:
 
 @pytest.mark.usefixtures("restored")
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_the_python_of_a_page_runs(page: Path) -> None:
+def test_the_python_of_a_page_runs(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if "hypothesis" in page.read_text("utf-8"):
         pytest.importorskip("hypothesis", reason="the page tests with Hypothesis")
     if "onnxruntime" in page.read_text("utf-8"):
@@ -133,7 +133,17 @@ def test_the_python_of_a_page_runs(page: Path) -> None:
         pytest.importorskip("onnxruntime", reason="the page runs a file of ONNX")
     if any(re.search(r"\bjit\b", block.code) for block in blocks_of(page)):
         pytest.importorskip("llvmlite", reason="the page compiles a function")
+    if not any(re.search(r"png|svg|pictures|report", block.code) for block in blocks_of(page)):
+        no_pictures(monkeypatch)
     run_page(page, available=is_installed)
+
+
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let trainings draw no pictures and write no report, which takes longer than they do."""
+    from tinygrad_mnist.training.runs import run
+
+    monkeypatch.setattr(run, "draw_pictures", lambda *_: ((), ()))
+    monkeypatch.setattr(run, "write_report", lambda run: None)
 
 
 @pytest.mark.peers

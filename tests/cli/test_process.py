@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.without_pictures import COMMAND
 from tinygrad_mnist import __version__
 from tinygrad_mnist.cli import main
 from tinygrad_mnist.training import RECIPES
@@ -117,9 +118,9 @@ def test_a_mistake_has_no_traceback(execute: Execute) -> None:
 
 
 @posix
-def test_ctrl_c_ends_with_a_summary(command: list[str]) -> None:
+def test_ctrl_c_ends_with_a_summary() -> None:
     process = subprocess.Popen(
-        [*command, *LONG, "--no-report"],
+        [*COMMAND, *LONG, "--no-report"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -138,9 +139,9 @@ def test_ctrl_c_ends_with_a_summary(command: list[str]) -> None:
 
 
 @posix
-def test_a_training_goes_on_where_nobody_reads_its_output(command: list[str]) -> None:
+def test_a_training_goes_on_where_nobody_reads_its_output() -> None:
     some = [*LONG[:4], "9", *LONG[5:], "--no-report"]
-    process = subprocess.Popen([*command, *some], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen([*COMMAND, *some], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stderr is not None
     process.stdout.readline()

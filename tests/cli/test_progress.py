@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.cli.without_pictures import COMMAND, WITHOUT_PICTURES
 from tests.training.screen import screen_of
 from tinygrad_mnist.cli import main
 from tinygrad_mnist.cli.progress import LOGS
@@ -24,13 +25,6 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and terminal
 Execute = Callable[..., "subprocess.CompletedProcess[str]"]
 DIGITS = ["train", "--recipe", "digits", "--out", "run", "--no-report"]
 QUICK = [*DIGITS, "--epochs", "2", "--hidden", "8"]
-
-# Drawing the pictures takes most of the time of a short run.
-WITHOUT_PICTURES = (
-    "import sys\nfrom tinygrad_mnist.cli import main\nfrom tinygrad_mnist.training.runs import run\n"
-    "run.draw_pictures = lambda *_: ((), ())"
-)
-COMMAND = [sys.executable, "-c", f"{WITHOUT_PICTURES}\nsys.exit(main())"]
 
 
 def on_terminal(command: list[str], columns: int, when: str = "", act: Any = None) -> tuple[int, str]:

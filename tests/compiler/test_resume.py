@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tinygrad_mnist import Tensor, jit, nn, no_grad, optim, value_and_grad
@@ -234,11 +234,15 @@ SETTINGS: Final = st.builds(
 )
 
 
-@example(Setting(clip=0.3, average=True))
-@example(Setting("perceptron", "SGD", "constant", accumulate=2))
-@example(Setting("convolutional", "momentum", "warm-up", smoothing=0.1))
-@settings(max_examples=2)
-@given(SETTINGS)
+@pytest.mark.parametrize(
+    "setting",
+    [
+        Setting(clip=0.3, average=True),
+        Setting("perceptron", "SGD", "constant", accumulate=2),
+        Setting("convolutional", "momentum", "warm-up", smoothing=0.1),
+    ],
+    ids=lambda setting: setting.model,
+)
 def test_a_training_that_goes_on_elsewhere_ends_in_the_same_bits(setting: Setting) -> None:
     assert_resumes(setting)
 
@@ -250,7 +254,13 @@ def test_so_does_any_training(setting: Setting) -> None:
     assert_resumes(setting)
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+QUICK: Final = ("Nesterov", "centred RMSprop", "AMSGrad")  # which have all that the others have
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in OPTIMIZERS],
+)
 def test_a_program_made_before_the_first_step_is_that_of_a_later_one(optimizer: str) -> None:
     setting = Setting(optimizer=optimizer, clip=1.0)
     new, later = Process(setting), Process(setting)

@@ -157,7 +157,8 @@ def test_views_that_do_not_meet_are_as_good_as_arrays() -> None:
 
 def test_what_arguments_look_like() -> None:
     assert looks_of((x, Tensor(y))) == [(np.ndarray, (5, 3), np.float32), (Tensor, (5,), np.int64)]
-    assert looks_of((x, 3)) is None
+    assert looks_of((x, 3)) == [(np.ndarray, (5, 3), np.float32), (int, None, 3)]
+    assert looks_of((x, 0.0)) is None
     assert looks_of((Tensor(x, requires_grad=True),)) is None
     assert looks_of((x, x)) is None
     assert looks_of((x.T,)) is None

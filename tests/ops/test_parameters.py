@@ -71,14 +71,14 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "axes": ((1, 0), (2, 0, 1), [(-1,), (-1,), ()], [(-2, -1), (-2, -1), (-2, -1)],
              [(-2, -1), (-1,), (-1,)], [(-1,), (-2, -1), (-1,)]),
     # which part
-    "axis": (0, -1, 1, (0, 1), (-1,), None),
+    "axis": (0, -1, (0, 1), (-1,), None),
     "keepdims": (True,), "axis1": (2, -1), "axis2": (2,), "axisc": (0,), "offset": (1, -1), "k": (1, -1),
     "initial": (2.0, np.array(0.4)), "include_initial": (True,),
     # statistics
     "ddof": (1,), "correction": (1, 0.5), "mean": (np.array(0.5),), "weights": (B,),
     "returned": (True,), "bias": (True,), "rowvar": (False,),
     "fweights": (np.array([1, 2, 3]),), "aweights": (V[:3],),
-    "method": ("lower", "higher", "nearest", "midpoint", "hazen"), "overwrite_input": (True,),
+    "method": ("lower", "hazen"), "overwrite_input": (True,),
     # sorting
     "kind": ("stable", "heapsort", "introselect", "sort"), "stable": (True, False), "side": ("right",),
     "sorter": (np.array([0, 1, 2, 3]),), "right": (True,), "assume_unique": (True,), "invert": (True,),
@@ -287,7 +287,7 @@ def first_calls(name: str) -> tuple[Call, ...]:
 
 
 def calls_with(name: str, option: str) -> tuple[list[Call], list[Call]]:
-    """The calls of a function with other values of one parameter; the same by position instead of by keyword."""
+    """The calls of a function with other values of one parameter: by keyword, and by position."""
     if (given := OF.get(f"{name}.{option}")) is not None:
         return list(given), []
     assert option in VALUES, f"say in the table VALUES what {option}= may be"
@@ -336,7 +336,7 @@ def filled(name: str, given: Call, wrap: Callable[[Any], Any]) -> Call:
     )
 
 
-def outcome(name: str, option: str, given: Call, out_is: Callable[[Any], Any], derivatives: bool = True) -> str:
+def outcome(name: str, option: str, given: Call, out_is: Callable[[Any], Any], derivatives: bool) -> str:
     """Return the outcome of a call: "as NumPy", "refused", or "not NumPy's" if NumPy refuses it, too."""
     function = named(name)
     try:

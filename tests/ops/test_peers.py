@@ -168,6 +168,11 @@ PEERS: dict[str, Any] = {
     "linear": F.linear,
     "batch_norm": lambda x, weight, bias, eps: F.batch_norm(x, None, None, weight, bias, True, eps=eps),
     "layer_norm": lambda x, weight, bias, eps: F.layer_norm(x, x.shape[-1:], weight, bias, eps=eps),
+    "mean_over_shards": torch.clone,  # where the batch is whole
+    "statistics_over_shards": lambda x: torch.stack([x[0] * 0, x[1], x[0]]),
+    "synchronized_batch_norm": lambda x, weight, bias, eps: F.batch_norm(
+        x, None, None, weight, bias, True, eps=eps
+    ),
     "norm": lambda x, order, axis, keepdims: torch.linalg.vector_norm(x, order, axes(x, axis), keepdims),
     "kink": lambda x, at: torch.clone(x),
     "slope_undefined": lambda x, at: torch.clone(x),

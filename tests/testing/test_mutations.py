@@ -45,9 +45,9 @@ IMPLIED = set(MUTATIONS) - {"one entry zeroed", "one entry off by 1 %"}
 EACH_MUTATION = [pytest.param(name, marks=pytest.mark.slow if name in IMPLIED else ()) for name in MUTATIONS]
 
 
-def every_third(ops: list[Op]) -> list[Any]:
-    """Operations for a test of the check, not of them: two of three run with the slow tests."""
-    return [pytest.param(op, marks=pytest.mark.slow if i % 3 else ()) for i, op in enumerate(ops)]
+def every_sixth(ops: list[Op]) -> list[Any]:
+    """Operations for a test of the check, not of them: five of six run with the slow tests."""
+    return [pytest.param(op, marks=pytest.mark.slow if i % 6 else ()) for i, op in enumerate(ops)]
 
 
 EQUIVALENT = {
@@ -119,7 +119,7 @@ def is_found(broken: Op, original: Op, check: str, count: int = 30) -> bool:
 
 
 @pytest.mark.parametrize("mutation", EACH_MUTATION)
-@pytest.mark.parametrize("op", every_third(DIFFERENTIABLE), ids=lambda op: op.name)
+@pytest.mark.parametrize("op", every_sixth(DIFFERENTIABLE), ids=lambda op: op.name)
 def test_a_broken_rule_is_found_for_each_argument(op: Op, mutation: str) -> None:
     missed = []
     for position in positions(op):
@@ -146,6 +146,7 @@ NO_CURVATURE = {
     "positive", "negative", "add", "subtract", "remainder", "absolute", "maximum", "minimum", "max", "min",
     "clip", "fmod", "fabs", "copysign", "ldexp", "deg2rad", "rad2deg", "fmax", "fmin", "rectifier",
     "slope_undefined", "kink",  # which have a slope of 1 where they have one
+    "statistics_over_shards",  # which has curvature where there are several shards
 }  # fmt: skip
 CURVED = [op for op in DIFFERENTIABLE if op.kind not in ("linear", "fused") and op.name not in NO_CURVATURE]
 
@@ -170,9 +171,12 @@ def test_a_rule_that_loses_the_second_derivative_passes_first_order(op: Op) -> N
     assert not is_found(detached(op), op, "first_order")
 
 
-LONG_SEARCH = {"share", "einsum", "svd", "conv2d", "conv2d_by_input", "conv2d_by_weight", "conv2d_with_bias"}
+LONG_SEARCH = {
+    "share", "einsum", "svd", "qr", "matmul", "det", "norm", "inverse_power",
+    "conv2d", "conv2d_by_input", "conv2d_by_weight", "conv2d_with_bias",
+}  # fmt: skip
 SEARCHED = [
-    *every_third([op for op in CURVED if op.name not in LONG_SEARCH]),
+    *every_sixth([op for op in CURVED if op.name not in LONG_SEARCH]),
     *(pytest.param(op, marks=pytest.mark.slow) for op in CURVED if op.name in LONG_SEARCH),
 ]
 
@@ -239,14 +243,14 @@ def test_a_gradient_that_is_not_unbroadcast_is_found(op: Op) -> None:
 ONE_RESULT = [op for op in DIFFERENTIABLE if op.kind == "elementwise"]
 
 
-@pytest.mark.parametrize("op", ONE_RESULT, ids=lambda op: op.name)
+@pytest.mark.parametrize("op", every_sixth(ONE_RESULT), ids=lambda op: op.name)
 def test_a_value_of_float64_for_float32_is_found(op: Op) -> None:
     forward = op.forward
     leaking = replace(op, forward=lambda *args, **static: forward(*args, **static) * np.float64(1))
     assert is_found(leaking, op, "float32")
 
 
-@pytest.mark.parametrize("op", ONE_RESULT, ids=lambda op: op.name)
+@pytest.mark.parametrize("op", every_sixth(ONE_RESULT), ids=lambda op: op.name)
 def test_a_rule_that_leaks_float64_is_equivalent_since_the_tape_casts(op: Op) -> None:
     for position in positions(op):
         assert not is_found(mutated(op, position, lambda part: part * np.float64(1)), op, "float32")

@@ -74,10 +74,14 @@ def _cells(row: RunRow) -> tuple[str, ...]:
         row.data or "-",
         "-" if row.test_accuracy is None else percent_text(row.test_accuracy),
         "-" if row.epochs is None else f"{round(row.epochs, 2):g}",
-        "-" if row.seconds is None else _time(row.seconds),
+        "-" if row.seconds is None else f"{_time(row.seconds)}{_processes(row)}",
         row.time,
         f"{row.state}{f': {row.note}' if row.note else ''}",
     )
+
+
+def _processes(row: RunRow) -> str:
+    return f", {row.processes} processes" if row.processes is not None and row.processes > 1 else ""
 
 
 def _time(seconds: float) -> str:

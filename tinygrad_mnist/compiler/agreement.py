@@ -2,8 +2,8 @@
 
 Where a program does not hold, the call runs as it is, and that makes its exchanges anew. So it has to run as
 it is in all processes. Each exchange is given the conditions that are known by then. A process in which one
-does not hold takes part by `refuse`, and all others learn it. Conditions behind the last exchange are the same
-in all processes if they depend on exchanged values alone; otherwise one more exchange comes at the end.
+does not hold takes part by `refuse`, and all others learn it. Conditions behind the last exchange are the
+same in all processes if they depend on exchanged values alone; otherwise one more comes at the end.
 """
 
 from __future__ import annotations
@@ -24,15 +24,6 @@ _SAME: Final = (TensorSlot, BufferSlot, StateSlot)
 
 _SPELLED: Final = ELEMENTWISE | REDUCTIONS | VIEWS | CONVOLUTIONS | {"matmul"}
 """Instructions that raise no error."""
-
-
-BY_ELEMENT: Final = "element by element"
-"""The option of an exchange that takes arrays with their axes in any order."""
-
-
-def is_elementwise(instruction: Instruction) -> bool:
-    """Return whether an instruction is an exchange of which each element of a result is that of its argument."""
-    return instruction.refuse is not None and BY_ELEMENT in instruction.static
 
 
 def ends_apart(program: Program, slots: Iterable[Slot]) -> bool:

@@ -17,12 +17,11 @@ from threading import RLock
 from typing import Any
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from tinygrad_mnist.compiler import machine, pool, products, stored
 from tinygrad_mnist.compiler.addresses import Overlaps, address_of, span
 from tinygrad_mnist.compiler.fuse import Call, Kernel, Piece, Plan, Product, plan
-from tinygrad_mnist.compiler.layout import contiguous
+from tinygrad_mnist.compiler.layout import Layout, contiguous
 from tinygrad_mnist.compiler.memory import Memory, Place, assign
 from tinygrad_mnist.compiler.module import WORTHWHILE, Module
 from tinygrad_mnist.compiler.prepare import prepare
@@ -137,6 +136,7 @@ class Executable:
         self._exchanged = 0  # the exchanges that the run under way, or one that did not hold, has made
         self.failure: Exception | None = None  # of what is outside, in the last run
         kind = ctypes.CFUNCTYPE(ctypes.c_int32)
+        self._finders: dict[Instruction, tuple[list[Callable[[], Any]], ...]] = {}
         self._parts: list[Any] = [
             kind(self._code.address(name)) if call is None else call for name, call in self._steps
         ]
@@ -229,8 +229,7 @@ class Executable:
 
     def _new_of(self, value: Value) -> Callable[[], Any]:
         """Return what makes an array for an output, whose axes may have another order than its memory."""
-        layout = self._ready.layouts[value]
-        order = sorted(range(value.ndim), key=lambda axis: -layout.strides[axis])
+        order = _order_in_memory(self._ready.layouts[value])
         shape = tuple(value.shape[axis] for axis in order)
         if order == list(range(value.ndim)):
             return partial(np.empty, shape, value.dtype)
@@ -379,14 +378,15 @@ class Executable:
 
     def _run_all(self) -> None:
         """Run all parts, as far as the conditions hold, and other processes take part."""
-        for part in self._parts:
-            if not isinstance(part, Instruction):
-                if not part():
+        with np.errstate(all="ignore") if len(self._parts) > 1 else nullcontext():
+            for part in self._parts:
+                if not isinstance(part, Instruction):
+                    if not part():
+                        return
+                elif not part.effect:
+                    self._run(part)
+                elif not self._run_outside(part):
                     return
-            elif not part.effect:
-                self._run(part)
-            elif not self._run_outside(part):
-                return
 
     def _run_shared(self, threads: pool.Pool) -> None:
         """Run all parts with the threads of a pool, and BLAS on the thread that calls it."""
@@ -418,29 +418,36 @@ class Executable:
 
     def _run(self, instruction: Instruction) -> None:
         """Run an instruction by NumPy, between two parts of the code."""
-        arguments = [self._array(value) for value in instruction.inputs]
+        if instruction not in self._finders:
+            of = instruction.inputs, instruction.outputs
+            self._finders[instruction] = tuple([self._finder(value) for value in values] for values in of)
+        inputs, outputs = self._finders[instruction]
+        arguments = [find() for find in inputs]
         if instruction.effect and instruction.refuse is None:  # it may keep what it is given
             arguments = [argument.copy() for argument in arguments]
-        with np.errstate(all="ignore"):
-            results = instruction.run(*arguments)
-        if len(instruction.outputs) == 1:
+        results = instruction.run(*arguments)
+        if len(outputs) == 1:
             results = (results,)
-        for value, result in zip(instruction.outputs, results, strict=True):
-            self._array(value)[...] = result
+        for find, result in zip(outputs, results, strict=True):
+            find()[...] = result
 
-    def _array(self, value: Value) -> Any:
-        """Return the array of a value that lies in memory, or a view of it."""
-        if value in self._views:
-            return self._views[value]
-        if value in self._constants:
-            return self._constants[value]
+    def _finder(self, value: Value) -> Callable[[], Any]:
+        """Return what finds the array of a value that lies in memory, or a view of it, in each run."""
+        found = self._views.get(value, self._constants.get(value))
+        if found is not None:
+            return lambda: found
         if value in self._roots:
-            result, layout = self._results[self._roots.index(value)], self._ready.layouts[value]
-            return as_strided(result, value.shape, layout.strides)
+            number = self._roots.index(value)
+            # The axes of an output may have another order than its memory, which is that of the value.
+            order = _order_in_memory(self._ready.layouts[self._ready.program.outputs[number]])
+            shape = value.shape
+            return lambda: self._results[number].transpose(order).reshape(shape)
         producer = self.plan.ready.producers.get(value)
         if producer is None:
-            return self.arrays[self.program.inputs.index(value)]
-        return producer.run(*(self._array(argument) for argument in producer.inputs))
+            number = self.program.inputs.index(value)
+            return lambda: self.arrays[number]
+        run, arguments = producer.run, [self._finder(argument) for argument in producer.inputs]
+        return lambda: run(*(find() for find in arguments))
 
     # Looking ---------------------------------------------------------------------------------------------
 
@@ -496,7 +503,8 @@ class Executable:
     def _run_alone(self, instruction: Instruction) -> None:
         """Run an instruction by NumPy, unless it needs other processes."""
         if instruction.refuse is None:
-            self._run(instruction)
+            with np.errstate(all="ignore"):
+                self._run(instruction)
 
     def _report(self, piece: Piece, *, commit: bool) -> Report:
         def size(values: Any) -> int:
@@ -517,6 +525,11 @@ class Executable:
             written,
             commit,
         )
+
+
+def _order_in_memory(layout: Layout) -> list[int]:
+    """Return the axes of an array in the order in which they lie in memory."""
+    return sorted(range(len(layout.strides)), key=lambda axis: -layout.strides[axis])
 
 
 def _times(runs: list[Callable[[], Any]], rounds: int) -> list[float]:

@@ -13,6 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from tinygrad_mnist.compiler import lowering
+from tinygrad_mnist.compiler.exchanges import EXCHANGES
 from tinygrad_mnist.compiler.symbols import Symbol
 from tinygrad_mnist.engine.op import Op
 from tinygrad_mnist.ops.convolution import conv2d, conv2d_by_input, conv2d_by_weight
@@ -40,7 +41,7 @@ OPTIONS: Final = ("stride", "padding", "dilation", "groups")
 
 def lower(tracing: Tracing, op: Op, arrays: Sequence[Any], static: Mapping[str, Any]) -> Any:
     """Write what an operation computes, as `lowering.lower` does; of images as they are here."""
-    special = SPECIAL.get(op.name)
+    special = SPECIAL.get(op.name) or EXCHANGES.get(op.name)
     result = special(tracing, arrays, static) if special is not None else None
     return lowering.lower(tracing, op, arrays, static) if result is None else result
 

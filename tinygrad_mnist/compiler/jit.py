@@ -267,7 +267,8 @@ class Jitted:
 
     def _check_source(self) -> None:
         """Raise for what the source of the function shows, and a replay would drop or freeze."""
-        findings = [] if is_own(self._function) else find(self._function)
+        with _lock:  # Python 3.11 cannot parse in two threads at once, if garbage is collected meanwhile
+            findings = [] if is_own(self._function) else find(self._function)
         findings.sort(key=lambda finding: finding.is_question)
         if findings and findings[0].is_question:
             raise RunsEagerly(str(findings[0]), is_said=True)

@@ -10,7 +10,6 @@ import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from functools import lru_cache, partial
 from typing import Any, Final
 
@@ -20,7 +19,6 @@ from numpy.lib.array_utils import normalize_axis_tuple
 from tinygrad_mnist.compiler.errors import JitError
 from tinygrad_mnist.compiler.program import ELEMENTWISE, REDUCTIONS, VIEWS
 from tinygrad_mnist.compiler.symbols import Symbol
-from tinygrad_mnist.engine import shards
 from tinygrad_mnist.engine.observe import observed_by, users_line
 from tinygrad_mnist.engine.op import Op
 from tinygrad_mnist.engine.tape import Node, boundary, recording
@@ -32,8 +30,6 @@ Tracing = Any  # `trace.Tracer`, which stands above
 
 def lower(tracing: Tracing, op: Op, arrays: Sequence[Any], static: Mapping[str, Any]) -> Any:
     """Write what an operation computes; return the symbol of its result, or a tuple of several."""
-    if op.exchanges and op.joint is None:
-        return exchange(tracing, op, arrays, static)
     if (special := _SPECIAL.get(op.name)) is not None:
         result = special(tracing, arrays, static)
         if result is not None:
@@ -320,12 +316,14 @@ def _concatenate(tracing: Tracing, arrays: Sequence[Any], static: Mapping[str, A
     symbols = [tracing.symbol(array) for array in arrays]
     shape, count = symbols[0].shape, len(symbols)
     axis = static["axis"] % len(shape) if shape else 0
-    if not 1 < count <= STACKED or any(one.shape != shape for one in symbols) or shape[axis : axis + 1] != (1,):
+    is_stack = shape[axis : axis + 1] == (1,) and all(one.shape == shape for one in symbols)
+    if not is_stack or not 1 < count <= STACKED:
         return None
     places = np.arange(count).reshape(tuple(count if i == axis else 1 for i in range(len(shape))))
-    result = symbols[-1]
+    result: Symbol = symbols[-1]
     for number in reversed(range(count - 1)):
-        result = _where(tracing, [Symbol(tracing.builder.constant(places == number)), symbols[number], result], {})
+        here = Symbol(tracing.builder.constant(places == number))
+        result = _where(tracing, [here, symbols[number], result], {})
     return result
 
 
@@ -491,47 +489,6 @@ def outside(
         name, values, looks, static, run, line=tracing.line, effect=True, refuse=refuse
     )
     return tuple(map(Symbol, made))
-
-
-def exchange(tracing: Tracing, op: Op, arrays: Sequence[Any], static: Mapping[str, Any]) -> Symbol:
-    """Write a call of an operation that exchanges values between processes, and whose result looks as ``x``.
-
-    The shard is that of the moment when the program runs: processes may be joined by something else then.
-    """
-    (symbol,) = map(tracing.symbol, arrays)
-    options = {name: value for name, value in static.items() if name != "shard"}
-    like = np.broadcast_to(np.zeros((), symbol.dtype), symbol.shape)
-    if static.get("shard") is None:
-        made: Symbol = call(tracing, op.name, op.forward, arrays, options, like=like)
-        return made
-
-    def run(array: Any) -> Any:
-        return op.forward(array, shard=shards.current(), **options)
-
-    def refuse() -> None:
-        shard = shards.current()
-        assert shard is not None
-        with suppress(shards.Refused):
-            op.forward(like, shard=replace(shard, exchange=_Refusing(shard.exchange)), **options)
-
-    return outside(tracing, op.name, run, [symbol], options, refuse)[0]
-
-
-class _Refusing:
-    """An exchange in which a process takes part without values."""
-
-    def __init__(self, exchange: shards.Exchange) -> None:
-        self._exchange = exchange
-
-    def sum(self, arrays: Sequence[Any]) -> list[Any]:
-        self.refuse(arrays)
-        raise shards.Refused
-
-    def refuse(self, arrays: Sequence[Any]) -> None:
-        self._exchange.refuse(arrays)
-
-    def any(self, flag: bool) -> bool:
-        raise shards.Refused
 
 
 def _looks(name: str, run: Callable[..., Any], symbols: Sequence[Symbol]) -> Any:

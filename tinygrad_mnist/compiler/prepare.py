@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from tinygrad_mnist.compiler import direct, filters, machine
-from tinygrad_mnist.compiler.agreement import is_elementwise, telling
+from tinygrad_mnist.compiler.agreement import telling
 from tinygrad_mnist.compiler.channels_last import channels_last
 from tinygrad_mnist.compiler.convolutions import CONVOLUTIONS, described
 from tinygrad_mnist.compiler.functions import FUNCTIONS
@@ -236,20 +236,7 @@ class _Preparation:
         self.look_for_nan([value for value in self.watched if value in self.ready.roots])
         known = [c for c in self.conditions if c in self.ready.roots and c not in self.told]
         self.told.update(known)
-        moved = [self.ready.producers.get(value) for value in exchange.inputs]
-        if not is_elementwise(exchange):
-            moved = []
-        inputs, outputs = list(exchange.inputs), list(exchange.outputs)
-        views: list[Instruction] = []
-        for place, view in enumerate(moved):
-            if view is not None and view.name == "transpose":  # its sum lies as it does, as what is written
-                inputs[place] = view.inputs[0]
-                outputs[place] = Value(self.number, inputs[place].shape, inputs[place].dtype)
-                self.number += 1
-                views.append(replace(view, inputs=(outputs[place],), outputs=(exchange.outputs[place],)))
-        self.add(telling(replace(exchange, inputs=tuple(inputs), outputs=tuple(outputs)), known))
-        for view in views:
-            self.add(view)
+        self.add(telling(exchange, known))
 
     def look_for_nan(self, values: Sequence[Value]) -> None:
         """Append conditions that there is no NaN in some of the values that are watched."""
@@ -513,7 +500,7 @@ def _wanted_by_columns(program: Program) -> set[Value]:
             waiting.append((producer.inputs[0], tuple(places[axis] for axis in range(value.ndim))))
         elif producer.name in ELEMENTWISE:
             waiting += [(argument, lies) for argument in producer.inputs if argument.shape == value.shape]
-        elif is_elementwise(producer):
+        elif producer.refuse is not None and len(producer.inputs) == len(producer.outputs):
             waiting.append((producer.inputs[producer.outputs.index(value)], lies))
     return found
 

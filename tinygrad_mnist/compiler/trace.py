@@ -333,7 +333,8 @@ class Tracer(Recorder, OptimizerTracer):
         given = [argument if type(argument) in _NUMBERS else self._tensor(argument) for argument in arguments]
         with self.at_line(self.line if _is_own(op) else ""):
             if op is synchronized_batch_norm:
-                out, mean, var = synchronized(*given, **options)
+                x, weight, bias = given
+                out, mean, var = synchronized(x, weight, bias, **options)
                 if observe is not None:
                     observe(mean.detach(), var.detach())
                 return out

@@ -28,25 +28,34 @@ from tinygrad_mnist.nn.module import _evaluating
 MISS: Final = object()
 """What is returned for a call that has to go the long way."""
 
+_NUMBERS: Final = frozenset({int, float})
+
 _C_ALIGNED: Final = 0x101
 _OWNS_ITS_MEMORY: Final = 0x4
 """Bits of ``array.flags.num``."""
 
-Look = tuple[Any, tuple[int, ...], Any]
-"""The type, shape and dtype of an argument."""
+Look = tuple[Any, tuple[int, ...] | None, Any]
+"""The type, shape and dtype of an argument; of a number None, and its value."""
 
 
 def looks_of(args: Sequence[Any]) -> list[Look] | None:
-    """Return what arguments look like that are arrays in C order, or Tensors of such, and apart in memory.
+    """Return what arguments look like: numbers, or arrays in C order and apart in memory, or Tensors of such.
 
-    None if one of them is something else, or requires a gradient.
+    None if one of them is something else, requires a gradient, or is 0, which has two signs.
     """
+    given, args = args, [arg for arg in args if type(arg) not in _NUMBERS or arg == 0]
     arrays = [arg._array if type(arg) is Tensor and arg.origin is None else arg for arg in args]
     if not all(type(array) is np.ndarray and array.flags.num & _C_ALIGNED == _C_ALIGNED for array in arrays):
         return None
     if not are_apart(arrays):
         return None
-    return [(type(arg), array.shape, array.dtype) for arg, array in zip(args, arrays, strict=True)]
+    left = iter(arrays)
+    return [
+        (kind, None, arg)
+        if (kind := type(arg)) in _NUMBERS
+        else (kind, (array := next(left)).shape, array.dtype)
+        for arg in given
+    ]
 
 
 def usual_call(
@@ -124,6 +133,7 @@ def _fitting(
 def _looking(looks: list[Look], replay: Replay) -> Callable[[tuple[Any, ...]], list[Any] | None]:
     """Return what returns the arrays of arguments, or None if these look otherwise."""
     count, identities = len(looks), replay.captured.identities
+    numbers = sum(kind in _NUMBERS for kind, _, _ in looks)
 
     def arrays_of(args: tuple[Any, ...]) -> list[Any] | None:
         if len(args) != count:
@@ -133,6 +143,11 @@ def _looking(looks: list[Look], replay: Replay) -> Callable[[tuple[Any, ...]], l
         for arg, (kind, shape, dtype) in zip(args, looks, strict=True):
             if type(arg) is not kind:
                 return None
+            if shape is None:  # a number, and its value
+                if arg != dtype:
+                    return None
+                arrays.append(None)
+                continue
             if kind is Tensor:
                 if arg.origin is not None or id(arg) in identities:
                     return None
@@ -142,6 +157,9 @@ def _looking(looks: list[Look], replay: Replay) -> Callable[[tuple[Any, ...]], l
                 return None
             own &= flags
             arrays.append(arg)
+        if numbers:
+            real = [array for array in arrays if array is not None]
+            return arrays if len(set(map(id, real))) == len(real) and (own or are_apart(real)) else None
         # Two arrays that own their memory have none in common, unless they are the same.
         if count > 1 and (len(set(map(id, arrays))) < count if own else not are_apart(arrays)):
             return None

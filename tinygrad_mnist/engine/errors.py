@@ -11,6 +11,7 @@ import numpy as np
 from tinygrad_mnist.engine.dtypes import is_float, is_real
 from tinygrad_mnist.engine.observe import tracer
 from tinygrad_mnist.engine.other_libraries import known, taken, taken_weight
+from tinygrad_mnist.engine.shards import ExchangeFailure
 
 
 def describe(arrays: Sequence[Any]) -> str:
@@ -27,6 +28,8 @@ def describe(arrays: Sequence[Any]) -> str:
 
 def error_with_context(error: Exception, name: str, arrays: Sequence[Any]) -> Exception:
     """Return an error of NumPy's as one that names the operation and its arguments."""
+    if isinstance(error, ExchangeFailure):
+        return error
     kinds: tuple[type[Exception], ...] = (
         np.linalg.LinAlgError, np.exceptions.AxisError, IndexError, ValueError, TypeError,
     )  # fmt: skip

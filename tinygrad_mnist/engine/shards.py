@@ -41,7 +41,11 @@ class Exchange(Protocol):
         """Return whether the flag is true in any process."""
 
 
-class Refused(Exception):
+class ExchangeFailure(Exception):
+    """The base of errors of an exchange: no operation and no module is their cause."""
+
+
+class Refused(ExchangeFailure):
     """Raised by a sum in which one process could not take part, as its program does not hold for its rows."""
 
 

@@ -7,6 +7,7 @@ same bits; in float32 they are those of float64, rounded.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
@@ -71,8 +72,12 @@ def set_root_seed(root: np.random.SeedSequence | None) -> None:
         _root = root
 
 
-def generator(rng: RNG = None) -> np.random.Generator:
+def generator(
+    rng: RNG = None, part: Callable[[np.random.Generator], np.random.Generator] | None = None
+) -> np.random.Generator:
     """Return the generator that an argument ``rng`` stands for; None gets a new one, of `manual_seed`'s seed.
+
+    ``part`` makes of it one that draws a part of its numbers (see `random_rows`).
 
     Examples
     --------
@@ -80,10 +85,12 @@ def generator(rng: RNG = None) -> np.random.Generator:
     True
     """
     if (tracing := tracer()) is not None:
-        traced: np.random.Generator = tracing.generator(_generator, rng)
+        make = _generator if part is None else lambda rng: part(_generator(rng))
+        traced: np.random.Generator = tracing.generator(make, rng)
         return traced
     drawn = draws.get()  # set while a checkpointed function runs, which has to draw the same numbers again
-    return _generator(rng) if drawn is None else drawn.generator(lambda: _generator(rng))
+    made = _generator(rng) if drawn is None else drawn.generator(lambda: _generator(rng))
+    return made if part is None else part(made)
 
 
 def _generator(rng: RNG) -> np.random.Generator:

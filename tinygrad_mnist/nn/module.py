@@ -25,6 +25,7 @@ from tinygrad_mnist.engine.errors import as_array, weight_array
 from tinygrad_mnist.engine.holders import add_holder
 from tinygrad_mnist.engine.observe import inside, recorder
 from tinygrad_mnist.engine.pytorch_names import LAYER_KEYWORDS, module_method_advice, unexpected_keyword
+from tinygrad_mnist.engine.shards import ExchangeFailure
 from tinygrad_mnist.engine.structure import array_replaced, structure_changed
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.nn.parameter import Array, Parameter, converted, write_values
@@ -820,6 +821,8 @@ def add_module_path(error: Exception, module: object, children: Iterable[tuple[s
     children : iterable of (str, object)
         The modules in it, by path; read only if the error came from another module.
     """
+    if isinstance(error, ExchangeFailure):
+        return
     origin: _ErrorOrigin | None = getattr(error, "_module_origin", None)
     name = None
     if origin is not None:

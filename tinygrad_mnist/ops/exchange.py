@@ -47,7 +47,7 @@ _FAR: Final = 1e4
 
 
 def _statistics_over_shards(own: Any, shard: Shard | None = None, rows: int = 1, eps: float = 0.0) -> Any:
-    """Return how far the means of a shard are from those of all rows, and the variances of all rows.
+    """Return how far the means of a shard are from those of all rows, the variances of all rows, their means.
 
     With the means m and variances v of the shards, the mean of all rows is M(m), and their variance
     M(v + m**2) - M(m)**2, where M is the mean over shards: one exchange. Where that difference cancels, what
@@ -58,7 +58,7 @@ def _statistics_over_shards(own: Any, shard: Shard | None = None, rows: int = 1,
     Parameters
     ----------
     own : ndarray
-        The means and the variances of the columns of the shard, shape (2, c).
+        The means and the variances of the columns of the shard, shape (2, c). The result has shape (3, c).
     shard : Shard, optional
         Which rows of the batch they are.
     rows : int
@@ -72,7 +72,7 @@ def _statistics_over_shards(own: Any, shard: Shard | None = None, rows: int = 1,
         If there are more rows for each row of the batch in one process than in another.
     """
     if shard is None:
-        return np.stack([np.zeros_like(own[0]), own[1]])
+        return np.stack([np.zeros_like(own[0]), own[1], own[0]])
     mean, var = own.astype(np.float64)
     with np.errstate(over="ignore", invalid="ignore"):
         total, joined, square = _summed(shard, rows, mean, var + mean * mean)
@@ -85,9 +85,9 @@ def _statistics_over_shards(own: Any, shard: Shard | None = None, rows: int = 1,
         spread = square - joined * joined
         if np.any(joined * joined > _FAR * (spread + eps)):
             _, rest, square = _summed(shard, rows, shift, var + shift * shift)
-            shift -= rest
+            shift, joined = shift - rest, joined + rest
             spread = square - rest * rest
-    return np.stack([shift, spread]).astype(own.dtype)
+    return np.stack([shift, spread, joined]).astype(own.dtype)
 
 
 def _summed(shard: Shard, rows: int, mean: Any, square: Any) -> tuple[float, Any, Any]:
@@ -99,9 +99,9 @@ def _summed(shard: Shard, rows: int, mean: Any, square: Any) -> tuple[float, Any
 
 
 def _statistics_rule(g: Any, out: Any, own: Any, shard: Any = None, rows: Any = 1, eps: Any = 0.0) -> Any:
-    # The mean of all rows moves the variance of all rows not at all: there its derivative is 0.
-    joined = mean_over_shards(g, shard=shard)
-    return np.stack([g[0] - joined[0] + 2 * out[0] * joined[1], joined[1]])
+    # The mean of all rows does not move their variance, whose derivative by it is 0 there.
+    joined = mean_over_shards(np.stack([g[2] - g[0], g[1]]), shard=shard)
+    return np.stack([g[0] + joined[0] + 2 * out[0] * joined[1], joined[1]])
 
 
 statistics_over_shards = general(

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from tinygrad_mnist.engine.dtypes import is_float
+from tinygrad_mnist.engine.observe import tracer
 from tinygrad_mnist.engine.op import POSITIVE, REAL, Sample, fused
 from tinygrad_mnist.ops.exchange import mean_over_shards, statistics_over_shards
 from tinygrad_mnist.ops.half import HALF, single, stored
 from tinygrad_mnist.ops.reduction import deviations
-from tinygrad_mnist.ops.values import arrays_of
 
 _LARGE = 64_000
 """Elements above which einsum sums products faster than a temporary array of products and its sum."""
@@ -204,15 +204,15 @@ def synchronized(x: Any, weight: Any, bias: Any, eps: float, shard: Any = None) 
     """
     rows = single(x)
     mean = np.mean(rows, axis=0)
-    rounding = np.mean(rows - mean, axis=0)  # of the mean; it shows where numbers are far from 0
     centred = deviations(rows, 0)
     own = np.stack([mean, np.mean(centred**2, axis=0)]).astype(np.float64)
-    own = own + np.stack([arrays_of(rounding), np.zeros_like(arrays_of(rounding))])
+    if tracer() is None:  # where numbers are far from 0, the rounding of their mean shows
+        own = own + np.stack([np.mean(rows - mean, axis=0), np.zeros(mean.shape)])
     joined = statistics_over_shards(own, shard=shard, rows=len(rows), eps=eps)
     shift, var = joined[0].astype(rows.dtype), joined[1].astype(rows.dtype)
     out = (centred + shift) * (weight / np.sqrt(var + eps)) + bias
     dtype = np.result_type(x.dtype, weight.dtype, bias.dtype)
-    return stored(out, dtype), (own[0] - joined[0]).astype(rows.dtype), var
+    return stored(out, dtype), joined[2].astype(rows.dtype), var
 
 
 def _synchronized_formula(
@@ -232,35 +232,42 @@ def _synchronized_forward(
     if x.dtype == HALF:
         out, saved = _synchronized_forward(single(x), single(weight), single(bias), eps, shard, observe)
         return out.astype(HALF), saved
-    centred, mean, own = _own_statistics(x, eps)
-    shift, spread = statistics_over_shards(own, shard=shard, rows=len(x), eps=eps)
+    centred, mean, own, out = _own_statistics(x, eps)
+    shift, spread, joined = statistics_over_shards(own, shard=shard, rows=len(x), eps=eps)
     scale = 1 / np.sqrt(spread + eps)
     # The values less the mean of all rows are `centred + shift`, which is never made: the shift goes into
     # what is added in each column.
     weight_scale = weight * scale
-    out = _each_row(np.multiply, centred, weight_scale.astype(x.dtype))
+    kept = (x, mean) if out is centred else (centred, None)
+    _each_row(np.multiply, centred, weight_scale.astype(x.dtype), out=out)
     _each_row(np.add, out, (bias + shift * weight_scale).astype(x.dtype), out=out)
     if observe is not None:
-        observe((own[0] - shift).astype(x.dtype), spread.astype(x.dtype))
-    kept = (x, mean) if _is_large(x) and mean is not None else (centred, None)
+        observe(joined.astype(x.dtype), spread.astype(x.dtype))
     return out, (*kept, shift, scale, weight_scale)
 
 
-def _own_statistics(x: Any, eps: float) -> tuple[Any, Any, Any]:
-    """Return columns less their mean; what was subtracted; and mean and variance in float64, shape (2, c)."""
+def _own_statistics(x: Any, eps: float) -> tuple[Any, Any, Any, Any]:
+    """Return the statistics of the columns of a shard, and arrays for what is computed with them.
+
+    These are the columns less their mean; that mean; mean and variance in float64, shape (2, c); and an array
+    for the result. It is that of the columns less their mean if these are large: the gradient subtracts anew.
+    """
     shares = averaging(x)
-    mean = shares.dot(x)
+    own = np.empty((2, x.shape[1]))
+    own[0] = mean = shares.dot(x)
     centred = _each_row(np.subtract, x, mean)
-    if _is_large(x):
-        var = _sums_of_large_product(centred, centred) / len(x)
+    if not _is_large(x):
+        out = centred * centred
+        own[1] = shares.dot(out)
     else:
-        var = shares.dot(centred * centred)
-    if np.dot(mean, mean) <= _FAR * _FAR * np.sum(var + eps):
-        return centred, mean, np.stack([mean, var]).astype(np.float64)
-    # the rounding of the mean would show
-    exact = mean.astype(np.float64) + np.mean(centred, axis=0, dtype=np.float64)
-    centred = deviations(centred, 0)
-    return centred, None, np.stack([exact, np.mean(centred * centred, axis=0, dtype=np.float64)])
+        out = centred
+        own[1] = _sums_of_large_product(centred, centred) / len(x)
+    distance = own[0] / np.sqrt(own[1] + eps)
+    if distance.dot(distance) > _FAR * _FAR * distance.size:  # then the rounding of the mean would show
+        own[0] += np.mean(centred, axis=0, dtype=np.float64)
+        centred = deviations(centred, 0)
+        own[1] = np.mean(centred * centred, axis=0, dtype=np.float64)
+    return centred, mean, own, out
 
 
 def _synchronized_joint(

@@ -6,12 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.ranks import run_processes, run_threads
+from tests.ranks import run_threads
 from tinygrad_mnist.data import DataError
+from tinygrad_mnist.training.distributed.abort import ending_all
 from tinygrad_mnist.training.distributed.agreement import (
     agreed,
     from_writer,
     is_agreed,
+    mark_agreed,
     ranks_text,
     require_equal,
 )
@@ -60,6 +62,23 @@ def test_an_error_of_all_is_known_as_one_also_where_another_was_raised_from_it()
         assert not is_agreed(wrapped)
         wrapped.__cause__ = error
         assert is_agreed(wrapped)
+
+
+class Alone:
+    """A rank that nobody meets."""
+
+    rank = 1
+
+    def meet(self, seconds):
+        raise AssertionError("others were waited for")
+
+
+def test_an_error_of_all_ends_them_without_waiting_or_a_word(capfd):
+    error = RunError("full")
+    mark_agreed(error)
+    with pytest.raises(RunError, match="full"), ending_all(Alone()):
+        raise error
+    assert capfd.readouterr() == ("", "")
 
 
 def test_without_an_error_all_go_on():
@@ -175,54 +194,3 @@ def test_ranks_in_words_are_no_longer_than_a_line():
     hosts = [f"node{number}" for number in range(1000)]
     for ranks in (range(1000), range(0, 1000, 2)):
         assert len(ranks_text(list(ranks), hosts)) < 90
-
-
-# ---- processes ---------------------------------------------------------------------------------------------
-
-PROGRAM = """
-    from mpi4py import MPI
-    import numpy as np
-    from tinygrad_mnist.training.distributed import agreement
-    from tinygrad_mnist.training.distributed.communicator import Communicator
-    from tinygrad_mnist.training.errors import TrainingError
-
-    ranks = Communicator(MPI.COMM_WORLD)
-    said = []
-
-    def note(function):
-        try:
-            function()
-        except TrainingError as error:
-            said.append(str(error))
-
-    def fail():
-        with agreement.agreed(ranks):
-            if ranks.rank == 1:
-                raise TrainingError("no data here")
-
-    note(lambda: agreement.require_equal_versions(ranks))
-    note(fail)
-    if ranks.rank == 1:
-        np.__version__ = "1.0"
-    note(lambda: agreement.require_equal_versions(ranks))
-    everybody = ranks.gather(said)
-    if ranks.rank == 0:
-        for rank, said in enumerate(everybody):
-            print(rank, *said, sep=" | ")
-"""
-
-
-def test_processes_agree_and_refuse_another_version():
-    done = run_processes(2, PROGRAM)
-    assert done.returncode == 0, done.stderr
-    (first, of_first, refused), (second, of_second, also) = (
-        line.split(" | ") for line in done.stdout.splitlines()
-    )
-    assert (first, second) == ("0", "1")
-    assert of_first.endswith(": no data here")
-    assert of_first.startswith("rank 1 of 2, on ")
-    assert of_second == "no data here"
-    assert refused == also
-    assert "NumPy is " in refused
-    assert "and 1.0 on rank 1" in refused
-    assert "install the same versions everywhere" in refused

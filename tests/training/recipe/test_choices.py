@@ -24,6 +24,8 @@ from tinygrad_mnist.training.recipe.choices import build_optimizer, build_schedu
 from tinygrad_mnist.training.recipe.models import build_model, model_input, state_outline
 from tinygrad_mnist.training.seeds import generators
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=lambda recipe: recipe.name)
 def test_a_recipe_builds_a_model_from_images_to_logits(recipe: Recipe) -> None:

@@ -192,6 +192,14 @@ def test_what_differs_is_all_that_is_listed(made: Made, outcome: Outcome) -> Non
     assert found["seed"] == ["3", "4"]
 
 
+def test_the_number_of_processes_is_a_difference(made: Made, outcome: Outcome) -> None:
+    several = {"ranks": 4, "hosts": {"a": 4}, "waiting_share": 0.1, "lost": []}
+    one, of_four = made("one"), made("four", summary={**outcome.summary, "processes": several})
+    before = made("before", summary={k: v for k, v in outcome.summary.items() if k != "processes"})
+    assert dict(differences(named([one, of_four]))) == {"processes": ["1", "4"]}
+    assert differences(named([one, before])) == []
+
+
 def test_equal_runs_differ_in_nothing(made: Made) -> None:
     runs = named([made("first"), made("second")])
     assert differences(runs) == []

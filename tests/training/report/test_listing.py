@@ -37,6 +37,13 @@ def test_a_finished_run_has_all_in_its_row(runs: Path, outcome: Outcome) -> None
     assert (row.test_accuracy, row.epochs, row.seed) == (summary["test_accuracy"], 4.0, 3)
     assert row.changes["hidden"] == [8]
     assert row.to_dict()["seconds"] == summary["train_seconds"]
+    assert row.processes == 1
+
+
+def test_the_processes_that_trained_together_are_counted(runs: Path) -> None:
+    several = {"ranks": 3, "hosts": {"a": 2, "b": 1}, "waiting_share": 0.07, "lost": []}
+    assert list_runs(another(runs, "several", processes=several))[0].processes == 3
+    assert list_runs(another(runs, "odd", processes={"ranks": "many"}))[0].processes == 1
 
 
 def test_a_model_of_a_file_is_a_name_and_no_list_of_layers(runs: Path) -> None:

@@ -158,6 +158,33 @@ def test_the_command_and_the_hashes_say_how_to_repeat_it(made: Made) -> None:
         assert digest in text
 
 
+SEVERAL = {"ranks": 3, "hosts": {"a": 2, "<b>": 1}, "waiting_share": 0.0712, "lost": ["rank 3 on <c>"]}
+
+
+def test_processes_that_trained_together_are_told(made: Made) -> None:
+    run = made()
+    origin = {**run.checkpoint.origin, "extended": [[0.5, 8, False]]}
+    text = read(
+        replace(
+            run,
+            summary={**run.summary, "processes": SEVERAL},
+            checkpoint=replace(run.checkpoint, origin=origin),
+        )
+    ).text
+    assert "processes 3: 2 on a, 1 on <b>; 7.12 % of the time waiting; lost on the way: rank 3 on <c>" in text
+    assert "Processes 3 7.12 % of the time waiting" in text
+    assert text.count("--processes 3") == 2  # of the run, and of what made it longer
+    assert "of the time waiting" not in read(run).text
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_processes_that_are_said_oddly_end_in_no_error(made: Made, outcome: Outcome, name: str) -> None:
+    run = made()
+    for value in (None, "many", [1], {}, True, -1, 10**400, float("nan"), {"a": "b"}):
+        odd = replace(run, summary={**outcome.summary, "processes": {**SEVERAL, name: value}})
+        assert "How to repeat it" in Reader(report_page(Drawn(odd, {}))).text
+
+
 def test_a_run_that_was_made_longer_has_all_commands(made: Made) -> None:
     run = made()
     origin = {**run.checkpoint.origin, "extended": [[0.5, 8, False]]}

@@ -12,7 +12,7 @@ from tinygrad_mnist.training import RECIPES, Recipe, find_model_file
 from tinygrad_mnist.training.recipe.recipes import changes_for
 from tinygrad_mnist.training.report.reproduction import FILE, OPTIONS, reproduction
 
-ORIGIN = {"data": "a folder/$x", "seed": 7, "threads": 2, "jit": "off"}
+ORIGIN = {"data": "a folder/$x", "seed": 7, "threads": 2, "jit": "off", "processes": 3}
 
 
 def parsed(command: str) -> tuple[Recipe, Any]:

@@ -220,3 +220,20 @@ def test_new_directories_of_one_second_are_made_once(tmp_path: Path, monkeypatch
     with ThreadPoolExecutor(8) as threads:
         made = list(threads.map(lambda _: RunDirectory(None, "default"), range(24)))
     assert len({one.path for one in made}) == 24
+
+
+def test_what_another_process_writes_is_left_as_it_is_until_it_is_taken_over(tmp_path: Path) -> None:
+    owner = RunDirectory(tmp_path / "run", "default")
+    for name in FILES[:3]:
+        owner.file(name).touch()
+    with RunDirectory.of_another(owner.path, owner.replaces) as other:
+        assert not other.is_ours
+        other.withdraw()
+        other.release()
+        assert {path.name for path in owner.path.iterdir()} == {LOCK, *FILES[:3]}
+        owner.release()
+        other.make_again()
+        assert other.is_ours
+        with pytest.raises(RunError, match="another run is writing"):
+            RunDirectory.of_run(owner.path)
+    assert not owner.file(LOCK).exists()

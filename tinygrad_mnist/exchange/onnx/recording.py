@@ -283,7 +283,7 @@ class Recording(Recorder):
 
 def _plain_way(op: Op) -> Callable[..., Any] | None:
     """Return what an operation without a converter is composed of: its formula, or a user's own function."""
-    if op.formula is not None:
+    if op.formula is not None and not op.exchanges:
         return op.formula
     return None if isinstance(op.forward, np.ufunc) or is_own(op.forward) else op.forward
 

@@ -12,6 +12,7 @@ __all__ = ["CHOOSING", "LIMITS", "REFUSED", "Choosing"]
 
 _FACTORS = "ONNX has no operator that solves equations, inverts or factorises matrices"
 _INTEGERS = "ONNX has no operator for it, and as a formula it is a loop over bits or remainders"
+_SHARDS = "it belongs to a training step of several processes, of which ONNX knows nothing"
 
 REFUSED: Final[dict[str, str]] = {
     **dict.fromkeys(("solve", "inv", "pinv", "cholesky", "qr", "eigh", "svd"), _FACTORS),
@@ -19,6 +20,7 @@ REFUSED: Final[dict[str, str]] = {
     "i0": "ONNX has no Bessel functions",
     "spacing": "ONNX has no operator that steps from one float to the next",
     **dict.fromkeys(("bitwise_count", "gcd", "lcm"), _INTEGERS),
+    **dict.fromkeys(("mean_over_shards", "statistics_over_shards", "synchronized_batch_norm"), _SHARDS),
     "isnat": "Tensors hold no dates",
 }
 """The reason by the name of the operation."""

@@ -1,4 +1,4 @@
-"""What several processes say to each other, over MPI: sums, flags, and whatever can be pickled.
+"""The exchanges of several processes, over MPI: sums, flags, and whatever can be pickled.
 
 Every method is collective: all ranks call it, in the same order. Python's handlers of signals run between
 exchanges, not in one.
@@ -9,12 +9,14 @@ from __future__ import annotations
 import atexit
 import os
 import pickle
+import signal
 import socket
 import sys
 import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import cache
+from itertools import accumulate, pairwise
 from math import inf
 from time import perf_counter, sleep
 from typing import Any, Final, NamedTuple
@@ -24,17 +26,9 @@ from numpy.typing import NDArray
 
 from tinygrad_mnist.engine.shards import Refused
 from tinygrad_mnist.training.distributed.errors import ExchangeError, OutOfStepError, RankLostError
-from tinygrad_mnist.training.distributed.watch import (
-    BROADCAST,
-    ENDING,
-    GATHERING,
-    SUM,
-    WORKING,
-    State,
-    Watch,
-    end_all,
-    seconds_of,
-)
+from tinygrad_mnist.training.distributed.liveness import BROADCAST, ENDING, GATHERING, SUM, WORKING, State
+from tinygrad_mnist.training.distributed.watch import Watch, end_all, say, seconds_of
+from tinygrad_mnist.training.errors import TrainingError
 
 Array = NDArray[Any]
 
@@ -45,12 +39,15 @@ _CODES: Final = 1021
 """What is sent of the number of an exchange is below this: its sum over thousands of ranks is exact in
 float32; a prime number, so that sizes that differ by a power of two differ."""
 
-_BUFFERS: Final = 256
-"""How many buffers are kept: a model has one size of gradients, and a few of batch norms."""
+_LAYOUTS: Final = 256
+"""How many layouts are kept: a model has one of gradients, and a few of batch norms."""
 
 
 class Communicator:
     """The processes that train together.
+
+    Two threads of a process may not exchange at the same time, and a process that is forked from a rank may
+    not at all.
 
     Parameters
     ----------
@@ -62,6 +59,8 @@ class Communicator:
 
     Attributes
     ----------
+    mpi : mpi4py.MPI.Comm
+        The duplicate.
     rank : int
         The number of this process, from 0.
     size : int
@@ -83,33 +82,40 @@ class Communicator:
     def __init__(self, comm: Any, *, time_limit: float | None = None) -> None:
         from mpi4py import MPI
 
-        seconds = seconds_of(time_limit)
-        self.mpi = comm.Dup()
-        self.mpi.Set_errhandler(MPI.ERRORS_RETURN)
-        self.rank, self.size = int(self.mpi.rank), int(self.mpi.size)
+        self._seconds = seconds_of(time_limit)
         self.host = socket.gethostname()
-        self.waited = 0.0
+        self.hosts: list[str] = []
+        self.members: list[int] = []
         self.step: int | None = None
-        self._calls = 0
-        self._buffers: dict[tuple[int, Any], Array] = {}
+        self.waited = 0.0
+        self._layouts: dict[Any, _Layout] = {}  # by the shapes and dtypes of what is summed
         self.closed = self._busy = self._lost = False
+        self._calls = 0
         self._in_place = MPI.IN_PLACE
-        self.hosts: list[str] = self.mpi.allgather(self.host)
-        self.members = list(range(self.size))
         self.lost: list[str] = []
         self._pid = os.getpid()
+        self.mpi = comm
+        try:
+            self.mpi = comm.Dup()
+            self.mpi.Set_errhandler(MPI.ERRORS_RETURN)
+            self.rank, self.size = int(self.mpi.rank), int(self.mpi.size)
+            self.hosts = self.mpi.allgather(self.host)
+            self.members = list(range(self.size))
+            self._watch = Watch(self.mpi.Dup(), self.hosts, self._seconds)
+        except MPI.Exception as error:
+            raise self._told(error) from error
         atexit.register(self._at_exit)
-        self._watch = Watch(self.mpi.Dup(), self.hosts, seconds)
 
     @property
     def is_writer(self) -> bool:
         """True in the one process that writes files."""
         return self.rank == 0
 
-    def sum(self, arrays: Sequence[Array]) -> list[Array]:
+    def sum(self, arrays: Sequence[Array], *, lent: bool = False) -> list[Array]:
         """Return the sum of each array over all ranks: new arrays, of the same bits in each rank.
 
-        Arrays of integers and truth values are summed exactly, those of float16 in float32.
+        Those that are ``lent`` hold until the next exchange: they lie in the buffer that was exchanged.
+        Integers are summed exactly, float16 is in float32. Of truth values it is whether any is true.
 
         Raises
         ------
@@ -120,7 +126,7 @@ class Communicator:
         RankLostError
             If a rank is lost.
         """
-        return self._summed(arrays, refuses=False)
+        return self._summed(arrays, refuses=False, lent=lent)
 
     def refuse(self, arrays: Sequence[Array]) -> None:
         """Take part in a sum without values, so that it raises `Refused` everywhere."""
@@ -141,7 +147,7 @@ class Communicator:
         sealed = _Sealed.of(value) if self.rank == root else None
         return self._opened(self._exchange(BROADCAST, 0, self.mpi.bcast, sealed, root))
 
-    def meet(self, seconds: float) -> bool:
+    def meet(self, seconds: float = inf) -> bool:
         """Return whether all ranks come here within some seconds; if not, it is of no more use.
 
         A process that waits here does not spin, and its handlers of signals run.
@@ -163,10 +169,15 @@ class Communicator:
             self._watch.state = State(perf_counter(), WORKING, self._calls, 0)
         return True
 
+    def end_all(self, status: int) -> None:
+        """End all processes at once, and this one with an exit status."""
+        end_all(self.mpi, status)
+
     def close(self) -> None:
         """Free what belongs to it; all ranks call this, and use it no more."""
         if not self.closed:
             self.abandon()
+            self._watch.comm.Free()
             self.mpi.Free()
 
     def abandon(self) -> None:
@@ -182,41 +193,36 @@ class Communicator:
         failed = getattr(sys, "last_value", None) is not None  # an exception that nobody caught
         met = self.meet(PATIENCE if failed else inf)
         if failed and not met:
-            sys.stderr.write(f"rank {self.rank} on {self.host} ended by this exception, and ends all\n")
+            say(f"rank {self.rank} on {self.host} ended by this exception, and ends all")
             end_all(self.mpi, 1)
         self._watch.stop()
         if not met:  # MPI waits for a lost rank as long as it is a member
             with suppress(Exception):
                 self.mpi.Revoke()
                 self.mpi.Shrink()
+        if (self.lost or not met) and hasattr(signal, "setitimer"):
+            # where a rank was lost, the end of MPI hangs now and then: this signal ends the process then
+            signal.signal(signal.SIGALRM, signal.SIG_DFL)
+            signal.setitimer(signal.ITIMER_REAL, _END_SECONDS)
 
-    def _summed(self, arrays: Sequence[Array], *, refuses: bool) -> list[Array]:
-        size = sum(array.size for array in arrays)
-        buffer = self._buffer(size, _dtype_of(arrays))
-        end = 0
-        for array in arrays:
-            begin, end = end, end + array.size
-            buffer[begin:end].reshape(array.shape)[...] = 0 if refuses else array
-        code = (self._calls * 31 + size) % _CODES
-        buffer[size:] = code, refuses
+    def _summed(self, arrays: Sequence[Array], *, refuses: bool, lent: bool = False) -> list[Array]:
+        key = tuple([(array.shape, array.dtype) for array in arrays])
+        layout = self._layouts.get(key)
+        if layout is None:
+            if len(self._layouts) >= _LAYOUTS:
+                self._layouts.clear()
+            layout = self._layouts[key] = _Layout.of(arrays)
+        buffer, views, size = layout.buffer, layout.views, layout.size
+        for view, array in zip(views, arrays, strict=True):
+            view[...] = 0 if refuses else array
+        code = (self._calls * 31 + layout.code) % _CODES
+        buffer[size], buffer[size + 1] = code, refuses
         self._exchange(SUM, size, self.mpi.Allreduce, self._in_place, buffer)
         if buffer[size] != code * self.size:
             raise self._told(OutOfStepError(_OUT_OF_STEP))
         if buffer[size + 1]:
             raise Refused
-        found, end = [], 0
-        for array in arrays:
-            begin, end = end, end + array.size
-            found.append(buffer[begin:end].reshape(array.shape).astype(array.dtype))
-        return found
-
-    def _buffer(self, size: int, dtype: np.dtype[Any]) -> Array:
-        buffer = self._buffers.get((size, dtype))
-        if buffer is None:
-            if len(self._buffers) >= _BUFFERS:
-                self._buffers.clear()
-            buffer = self._buffers[size, dtype] = np.empty(size + 2, dtype)
-        return buffer
+        return [view.astype(array.dtype, copy=not lent) for view, array in zip(views, arrays, strict=True)]
 
     def _exchange(self, kind: int, size: int, method: Callable[..., Any], *arguments: Any) -> Any:
         """Call a collective method of MPI, under the time limit."""
@@ -227,11 +233,11 @@ class Communicator:
                 "two threads exchange over one communicator at the same time; give each training its own, "
                 "as MPI.COMM_WORLD.Dup()"
             )
-        self._busy = True
-        self._calls += 1
         began = perf_counter()
-        self._watch.state = State(began, kind, self._calls, size)
         try:
+            self._busy = True
+            self._calls += 1
+            self._watch.state = State(began, kind, self._calls, size)
             return method(*arguments)
         except Exception as error:
             raise self._told(error) from error
@@ -247,13 +253,13 @@ class Communicator:
 
         kind = error.Get_error_class() if isinstance(error, MPI.Exception) else None
         if kind in (MPI.ERR_PROC_FAILED, MPI.ERR_PROC_FAILED_PENDING, MPI.ERR_REVOKED) or self._has_lost():
-            self.mpi.Revoke()  # so that nobody waits in an exchange in which this process takes no part
-            failed = self.mpi.Get_failed()
-            ranks = sorted(MPI.Group.Translate_ranks(failed, None, self.mpi.group))
             self._lost = True
-            return RankLostError(
-                [self.members[rank] for rank in ranks], [self.hosts[rank] for rank in ranks], self.step
-            )
+            failed = sorted(MPI.Group.Translate_ranks(self.mpi.Get_failed(), None, self.mpi.group))
+            if not self.members:  # it has not begun
+                return RankLostError(failed, ["an unknown host"] * len(failed))
+            self.mpi.Revoke()  # so that nobody waits in an exchange in which this process takes no part
+            ranks, hosts = [self.members[rank] for rank in failed], [self.hosts[rank] for rank in failed]
+            return RankLostError(ranks, hosts, self.step)
         if kind == MPI.ERR_TRUNCATE:
             return OutOfStepError(_OUT_OF_STEP)
         if isinstance(error, MPI.Exception):
@@ -322,8 +328,8 @@ class Communicator:
         self._calls, self._lost = 0, False
         self._watch.stop()
         try:
-            self._watch = Watch(self.mpi.Dup(), self.hosts, self._watch.seconds)
-        except Exception:  # one more is lost, which the next exchange tells all
+            self._watch = Watch(self.mpi.Dup(), self.hosts, self._seconds)
+        except MPI.Exception:  # one more is lost, which the next exchange tells all
             self.mpi.Revoke()
         self.waited += perf_counter() - began
         return lost
@@ -341,10 +347,17 @@ class _Sealed(NamedTuple):
         return cls(pickled, zlib.crc32(pickled))
 
 
+_FAULT_TOLERANCE: Final = "OMPI_MCA_mpi_ft_enable"
+"""The variable of the environment by which Open MPI tells that it was started so."""
+
+
 def is_fault_tolerant() -> bool:
     """Return whether MPI goes on where a rank is lost: whether it was started with ``--with-ft ulfm``."""
-    return os.environ.get("OMPI_MCA_mpi_ft_enable", "0") not in ("", "0", "false")
+    return os.environ.get(_FAULT_TOLERANCE, "0") not in ("", "0", "false")
 
+
+_END_SECONDS: Final = 3.0
+"""Seconds that the end of MPI may take where a rank was lost; it takes some milliseconds."""
 
 _KNOWN_AFTER: Final = 2.0
 """Seconds after which a process knows of a rank that is lost."""
@@ -355,17 +368,67 @@ _OUT_OF_STEP: Final = (
 )
 
 
+class _Layout(NamedTuple):
+    """The places of arrays in the buffer that is exchanged, one after the other; two numbers are behind them.
+
+    Parameters
+    ----------
+    buffer : ndarray
+        The buffer.
+    views : list of ndarray
+        The places of the arrays in it.
+    size : int
+        How many values they have.
+    code : int
+        A number that is another one for most other shapes, and the same in all processes.
+    """
+
+    buffer: Array
+    views: list[Array]
+    size: int
+    code: int
+
+    @classmethod
+    def of(cls, arrays: Sequence[Array]) -> _Layout:
+        ends = [0, *accumulate(array.size for array in arrays)]
+        dtype = _dtype_of(arrays)
+        buffer = np.empty(ends[-1] + 2, dtype)
+        places = zip(pairwise(ends), arrays, strict=True)
+        views = [buffer[begin:end].reshape(array.shape) for (begin, end), array in places]
+        return cls(buffer, views, ends[-1], hash((dtype.num, *(array.shape for array in arrays))) % _CODES)
+
+
 def _dtype_of(arrays: Sequence[Array]) -> np.dtype[Any]:
     """Return the dtype in which arrays are summed."""
+    for array in arrays:
+        if array.dtype.kind not in "biufc":
+            raise TypeError(f"only numbers can be summed over processes, not an array of {array.dtype}")
     if arrays and all(array.dtype.kind in "iub" for array in arrays):
         return np.dtype(np.int64)
     return np.result_type(np.float32, *(array.dtype for array in arrays))
 
 
 def as_communicator(given: Any) -> Communicator | None:
-    """Return the communicator of what a user gave: one of mpi4py's or of ours; None for one process."""
-    if given is None or isinstance(given, Communicator):
-        return given
+    """Return the communicator of what a user gave: one of mpi4py's or of ours; None for one process.
+
+    Of one of mpi4py's, one is made and kept, for all trainings that are given it.
+
+    Raises
+    ------
+    TrainingError
+        If it is something else.
+
+    Examples
+    --------
+    >>> as_communicator(4)
+    Traceback (most recent call last):
+    tinygrad_mnist.training.errors.TrainingError: communicator is 4; give one of mpi4py's, as MPI.COMM_WORLD
+    """
+    if given is None or hasattr(given, "refuse"):  # ranks that are threads, in tests, are no Communicator
+        found: Communicator | None = given
+        return found
+    if not hasattr(given, "Get_attr"):
+        raise TrainingError(f"communicator is {given!r}; give one of mpi4py's, as MPI.COMM_WORLD")
     made: Communicator | None = given.Get_attr(_made())  # by an earlier training: one for all of them
     if made is None or made.closed:
         made = Communicator(given)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from tinygrad_mnist.engine.shards import ExchangeFailure
 from tinygrad_mnist.training.errors import TrainingError
 
 
-class ExchangeError(TrainingError):
+class ExchangeError(TrainingError, ExchangeFailure):
     """An exchange between the processes that failed; base of the others."""
 
 

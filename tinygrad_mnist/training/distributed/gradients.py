@@ -42,6 +42,9 @@ class GradientSum:
         self.names = [name for name, _ in unique.values()]
         self.parameters = [parameter for _, parameter in unique.values()]
         self.exchange, self.ranks = exchange, ranks
+        # In the buffer each gradient lies as the parameter does in memory, so that it is copied straight on;
+        # `begin` lets all ranks have the orders of the first.
+        self.orders = [order_in_memory(parameter) for parameter in self.parameters]
 
     def add(self, loss: Tensor, share: float) -> None:
         """Compute the gradients of a loss, and add them to those that are there, weighted by a share."""
@@ -56,21 +59,33 @@ class GradientSum:
                 weighted = parameter.grad.detach() * share
                 parameter.grad = weighted if held is None else held.detach() + weighted
 
-    def sum(self, loss: Tensor) -> Tensor:
-        """Return the sum of the losses of all ranks, and let the parameters have the sums of gradients."""
-        gradients = [parameter.grad for parameter in self.parameters]
+    def divide(self) -> None:
+        """Divide gradients that an optimiser did not remove among all ranks, as they have the same."""
+        for parameter in self.parameters:
+            if parameter.grad is not None:
+                parameter.grad = parameter.grad.detach() / self.ranks
+
+    def sum(self, loss: Tensor, share: float = 1.0) -> Tensor:
+        """Return the sum of the losses of all ranks, and let the parameters have the sums of gradients.
+
+        Losses and gradients are weighted by a share.
+        """
+        gradients = [
+            None if parameter.grad is None else np.transpose(parameter.grad.detach(), order)
+            for parameter, order in zip(self.parameters, self.orders, strict=True)
+        ]
         has = [gradient is not None for gradient in gradients]
-        given = [loss.detach(), *(gradient for gradient in gradients if gradient is not None)]
+        given = [one * share for one in (loss.detach(), *gradients) if one is not None]
         exchange = _Exchange(self, has)
         found = call_outside(exchange, *given)
         total, *sums = found if len(given) > 1 else (found,)
         filled: Iterator[Tensor] = iter(sums)
-        for parameter, is_here in zip(self.parameters, has, strict=True):
+        for parameter, order, is_here in zip(self.parameters, self.orders, has, strict=True):
             if is_here:
-                parameter.grad = next(filled)
+                parameter.grad = np.transpose(next(filled), np.argsort(order))
         if tracer() is None:
-            for parameter, gradient in exchange.others:
-                parameter.grad = Tensor(gradient)
+            for parameter, order, gradient in exchange.others:
+                parameter.grad = Tensor(np.transpose(gradient, np.argsort(order)))
         result: Tensor = total
         return result
 
@@ -84,17 +99,22 @@ class _Exchange:
         self.owner, self.has = owner, has
         self.flags = np.array(has, np.float32)
         self.is_compiled = tracer() is not None
-        self.others: list[tuple[Tensor, Array]] = []  # parameters without a gradient here, and their sums
+        # parameters without a gradient here, the order of their axes, and their sums
+        self.others: list[tuple[Tensor, Any, Array]] = []
 
     def __call__(self, *arrays: Array) -> Any:
         """Return the sums of all arrays."""
         total, flags, *sums = self.owner.exchange.sum(self._filled(arrays))
-        has, parameters = self.has, self.owner.parameters
+        has, owner = self.has, self.owner
         if self.is_compiled:
             self._require_same(flags)
+            if all(has):
+                return (total, *sums) if sums else total
         self.others = [
-            (parameter, one)
-            for parameter, one, flag, is_here in zip(parameters, sums, flags, has, strict=True)
+            (parameter, order, one)
+            for parameter, order, one, flag, is_here in zip(
+                owner.parameters, owner.orders, sums, flags, has, strict=True
+            )
             if flag and not is_here
         ]
         own = [one for one, is_here in zip(sums, has, strict=True) if is_here]
@@ -112,15 +132,29 @@ class _Exchange:
             loss,
             self.flags,
             *(
-                next(here) if is_here else np.zeros(parameter.shape, parameter.dtype)
-                for parameter, is_here in zip(self.owner.parameters, self.has, strict=True)
+                next(here)
+                if is_here
+                else np.zeros([parameter.shape[axis] for axis in order], parameter.dtype)
+                for parameter, order, is_here in zip(
+                    self.owner.parameters, self.owner.orders, self.has, strict=True
+                )
             ),
         ]
 
     def _require_same(self, flags: Array) -> None:
+        if not {0.0, float(self.owner.ranks)}.issuperset(found := flags.tolist()):
+            self._raise_other(found)
+
+    def _raise_other(self, flags: Sequence[float]) -> None:
         for name, flag in zip(self.owner.names, flags, strict=True):
             if flag not in (0, self.owner.ranks):
                 raise TrainingError(
                     f"{name} has a gradient in one process and none in another, so the steps cannot be "
                     "compiled: give jit='off'"
                 )
+
+
+def order_in_memory(parameter: Tensor) -> tuple[int, ...]:
+    """Return the axes of a parameter in the order in which they lie in memory."""
+    strides = parameter.data.strides
+    return tuple(sorted(range(len(strides)), key=lambda axis: -strides[axis]))

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-import numpy as np
 from numpy.typing import NDArray
 
 from tinygrad_mnist import nn
@@ -106,12 +105,12 @@ class Recovery:
     def guard(self, function: Callable[[], None]) -> None:
         """Call a function that trains to the end; call it again, to do what is left, if a process is lost."""
         training, communicator = self.training, self.communicator
-        lost: list[str] = []
+        lost: list[str] | None = None
         while True:
             try:
-                if lost:
+                if lost is not None:
                     self._rejoin(lost)
-                    lost = []
+                    lost = None
                 function()
                 is_done = True
             except RankLostError:
@@ -120,7 +119,7 @@ class Recovery:
                 return
             if not training.is_whole:
                 self._put_back()
-            lost += communicator.shrink()
+            lost = [*(lost or []), *communicator.shrink()]
 
     # ---- a step that is half done --------------------------------------------------------------------------
 
@@ -170,7 +169,8 @@ class Recovery:
             else:
                 self._tell_what_was_missed(here)
             self._was_writer = communicator.is_writer
-        training.notify(_told(lost, here.step, training.step, communicator.size))
+        if lost:
+            training.warn(_told(lost, here.step, training.step, communicator.size))
 
     def _loadable(self, states: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return the states of callbacks that are those of this process too.
@@ -227,5 +227,5 @@ def _told(lost: list[str], here: int, step: int, left: int) -> str:
     go = "goes" if left == 1 else "go"
     return (
         f"{', '.join(lost)} {were} lost after {count_text(here, 'step')}; "
-        f"{count_text(left, 'process', 'processes')} {go} on after {count_text(step, 'step')}"
+        f"{count_text(left, 'process')} {go} on after {count_text(step, 'step')}"
     )

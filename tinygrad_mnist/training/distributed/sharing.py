@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tinygrad_mnist.data.batching import Portion, rows_of
 from tinygrad_mnist.engine.shards import Shard
-from tinygrad_mnist.training.distributed.agreement import agreed
+from tinygrad_mnist.training.distributed.agreement import agreed, require_equal
 from tinygrad_mnist.training.distributed.communicator import Communicator
 from tinygrad_mnist.training.loop.sources import Source, opened, pair_of
 
@@ -18,24 +22,44 @@ Part = TypeVar("Part")
 
 
 def portions(source: Source, first: int, communicator: Communicator) -> Iterator[Any]:
-    """Yield the rows of this rank of the batches of a pass, from number ``first`` on.
+    """Return the rows of this rank of the batches of a pass, from number ``first`` on.
 
     Batches that can make the rows of a rank alone do so. Those of any other source are drawn whole. What is
-    no batch is yielded as it is.
+    no batch is returned as it is. From a later batch than the first one, the pass has begun, as in `opened`.
     """
     rank, ranks = communicator.rank, communicator.size
     if hasattr(source, "portions"):
-        yield from source.portions(first, rank, ranks)
-        return
-    batches = opened(source, first) if first else iter(source)
+        drawn: Iterator[Any] = source.portions(max(0, first - 1), rank, ranks)
+        if first:
+            next(drawn, None)
+        return drawn
+    return _own_rows(opened(source, first) if first else iter(source), communicator)
+
+
+def _own_rows(batches: Iterator[Any], communicator: Communicator) -> Iterator[Any]:
+    """Yield the rows of this rank of batches of the user's, of which all ranks have the same first one."""
+    is_first = True
     for batch in batches:
-        given: object = batch  # of a source of the user's
+        given: object = batch
         if not isinstance(given, tuple | list) or len(given) != 2:
             yield batch
             continue
-        x, y = (part.data for part in pair_of(batch))
-        own = rows_of(len(x), rank, ranks)
+        x, y = (part.data for part in pair_of((given[0], given[1])))
+        if is_first:
+            is_first = False
+            facts = {"the SHA-256 of a batch": sha256_of([x, y])}
+            require_equal(communicator, facts, "let each of them draw the same batches, by the same seed")
+        own = rows_of(len(x), communicator.rank, communicator.size)
         yield Portion(x[own], y[own], own.start, len(x))
+
+
+def sha256_of(arrays: Iterable[NDArray[Any]]) -> str:
+    """Return the beginning of a hash of arrays, by which one sees that they differ."""
+    found = hashlib.sha256()
+    for array in arrays:
+        found.update(f"{array.shape} {array.dtype};".encode())
+        found.update(np.ascontiguousarray(array).data.cast("B") if array.size else b"")
+    return found.hexdigest()[:12]
 
 
 def shard_of(portion: Portion, communicator: Communicator) -> Shard | None:

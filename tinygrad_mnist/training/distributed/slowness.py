@@ -15,6 +15,9 @@ FACTOR: Final = 1.5
 FEWEST: Final = 5
 """Steps, at least, of which a rank's time is told: the first take longer everywhere."""
 
+LEAST: Final = 1.0
+"""Seconds that the others must have waited for a slow rank: of small steps now and then one takes longer."""
+
 
 class StepTimes:
     """The time of this rank's own work in each step, without what it waits for the others.
@@ -59,14 +62,16 @@ class StepTimes:
         communicator = self._communicator
         enough = len(self._times) >= FEWEST
         found: list[float] = communicator.gather(median(self._times) if enough else 0.0)
+        steps = len(self._times)  # the same in all ranks
         self._times.clear()
         usual, sentences = median_low(found), []
         for rank in slow_ranks(found):
-            if rank not in self._reported:
+            if rank not in self._reported and (found[rank] - usual) * steps >= LEAST:
                 self._reported.add(rank)
                 sentences.append(
-                    f"rank {rank} on {communicator.hosts[rank]} is slow: a step takes {1000 * found[rank]:.3g} ms "
-                    f"there, {found[rank] / usual:.1f} times the median, and the others wait for it"
+                    f"rank {rank} on {communicator.hosts[rank]} is slow: a step takes "
+                    f"{1000 * found[rank]:.3g} ms there, "
+                    f"{found[rank] / usual:.1f} times the median, and the others wait for it"
                 )
         return sentences
 

@@ -5,10 +5,7 @@ All of them come to each of these functions at the same step.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Iterator
-from itertools import chain
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,13 +22,11 @@ from tinygrad_mnist.training.distributed.agreement import (
     require_equal_versions,
 )
 from tinygrad_mnist.training.distributed.communicator import Communicator
+from tinygrad_mnist.training.distributed.sharing import sha256_of
 from tinygrad_mnist.training.loop.interrupts import Interrupts
 
 if TYPE_CHECKING:
     from tinygrad_mnist.training.loop.course import Training
-
-LETTERS: Final = 12
-"""How much of a SHA-256 is shown: enough to see that two differ."""
 
 
 def begin(training: Training, communicator: Communicator) -> None:
@@ -47,6 +42,10 @@ def begin(training: Training, communicator: Communicator) -> None:
         facts = _facts(training)
     require_equal(communicator, facts, "give each of them the same model, data and arguments")
     take_state(training, communicator)
+    assert training.gradients is not None
+    training.gradients.orders = communicator.broadcast(training.gradients.orders)
+    if not communicator.is_writer:  # that a model computes in float64 is said by the first process
+        vars(training.model)["_float64_settled"] = True
 
 
 def take_state(training: Training, communicator: Communicator, root: int = 0) -> None:
@@ -65,7 +64,7 @@ def _facts(training: Training) -> dict[str, Any]:
     """Return what has to be the same in all processes, by name."""
     optimizer, schedule = training.optimizer, training.schedule
     facts = {
-        "the model": _sha256(_outline(training.model)),
+        "the model": _outline(training.model),
         "the loss": type(training.loss_function).__name__,
         "the optimiser": type(optimizer).__name__,
         "the schedule": None if schedule is None else type(schedule).__name__,
@@ -80,28 +79,17 @@ def _facts(training: Training) -> dict[str, Any]:
     return {**facts, **{name: getattr(training, name) for name in names}}
 
 
-def _outline(model: nn.Module) -> Iterator[bytes]:
-    """Yield the names, shapes and dtypes of what a model has, and which parameters are trained."""
-    for name, values in model.state_dict().items():
-        yield f"{name} {values.shape} {values.dtype};".encode()
-    for name, parameter in model.named_parameters():
-        yield f"{name} {parameter.requires_grad};".encode()
+def _outline(model: nn.Module) -> str:
+    """Return in short what a model has: names, shapes and dtypes, and which parameters are trained."""
+    values = [f"{name} {values.shape} {values.dtype}" for name, values in model.state_dict().items()]
+    trained = [f"{name} {parameter.requires_grad}" for name, parameter in model.named_parameters()]
+    text = "; ".join([*values, *trained])
+    return f"{type(model).__name__} {sha256_of([np.frombuffer(text.encode(), np.uint8)])}"
 
 
 def _data_sha256(data: Any) -> str | None:
     """Return the hash of all samples, in the order that they have; None where they are not held in arrays."""
-    if not isinstance(data, Batches):
-        return None
-    arrays = (data.inputs, data.targets)
-    looks = (f"{array.shape} {array.dtype};".encode() for array in arrays)
-    return _sha256(chain(looks, map(_bytes_of, arrays)))
-
-
-def _sha256(parts: Iterator[Any]) -> str:
-    digest = hashlib.sha256()
-    for part in parts:
-        digest.update(part)
-    return digest.hexdigest()[:LETTERS]
+    return sha256_of([data.inputs, data.targets]) if isinstance(data, Batches) else None
 
 
 # ---- between two steps -------------------------------------------------------------------------------------
@@ -128,29 +116,23 @@ def agree(communicator: Communicator, *, stop: bool, interrupts: Interrupts | No
 
 def require_same_state(training: Training, communicator: Communicator) -> None:
     """Let all processes have the state of the first one where weights differ from its, and say so."""
-    digests = communicator.gather(_sha256(_values(training)))
+    digests = communicator.gather(sha256_of(_weights(training)))
     other = [rank for rank, digest in enumerate(digests) if digest != digests[0]]
     if not other:
         return
-    hosts = communicator.gather(communicator.host)
     take_state(training, communicator)
+    ranks, done = ranks_text(other, communicator.hosts), count_text(training.step, "step")
     training.warn(
-        f"the weights of {ranks_text(other, hosts)} differed after {count_text(training.step, 'step')} from "
-        "those of rank 0, and are now the same: a callback or a layer that draws its own random numbers does "
-        "so, or machines of another kind"
+        f"the weights of {ranks} differed from those of rank 0 after {done}, and "
+        "are now the same; the cause may be a callback that changes weights in one process, a layer with "
+        "random numbers of its own, or machines of another kind"
     )
 
 
-def _values(training: Training) -> Iterator[Any]:
-    """Yield the bytes of what a model has, and of the moving average of its weights."""
-    for array in training.model.state_dict().values():
-        yield _bytes_of(array)
-    if training.average is not None:
-        yield _bytes_of(training.average.values)
-
-
-def _bytes_of(array: NDArray[Any]) -> Any:
-    return np.ascontiguousarray(array).data.cast("B") if array.size else b""
+def _weights(training: Training) -> list[NDArray[Any]]:
+    """Return what a model has, and the moving average of its weights."""
+    average = [] if training.average is None else [training.average.values]
+    return [*training.model.state_dict().values(), *average]
 
 
 def whole_batch(portion: Portion, communicator: Communicator) -> tuple[Tensor, Tensor]:

@@ -1,25 +1,26 @@
 """The time limit of an exchange: a process that waits too long for the others says so, and ends all.
 
 An exchange runs in C, where neither an exception nor a handler of a signal can interrupt it. So a thread of
-its own looks at the clock. It also tells the other processes that this one is alive, as a rank that draws
-pictures or waits for a slow disk must not be taken for lost: the time limit holds while nobody works.
+its own looks at the clock.
 """
 
 from __future__ import annotations
 
+import faulthandler
 import os
-import signal
+import subprocess
 import sys
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 from time import perf_counter
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_mnist.numbers import count_text
+from tinygrad_mnist.training.distributed.liveness import WORKING, Liveness, State
 from tinygrad_mnist.training.errors import TrainingError
 
 VARIABLE: Final = "TINYGRAD_MNIST_EXCHANGE_SECONDS"
@@ -30,40 +31,15 @@ DEFAULT_SECONDS: Final = 60.0
 STATUS: Final = 75
 """The exit status of a process that has waited too long: EX_TEMPFAIL of sysexits.h, as one may try again."""
 
-BEATS: Final = 12
-"""How often, in the time of the limit, a process tells that it is alive."""
+ABORT_SECONDS: Final = 5.0
+"""How long MPI may take to end the others."""
 
-WORKING, SUM, GATHERING, BROADCAST, ENDING = range(5)
-"""What a process does; all but the first wait for the others."""
+LAUNCHERS: Final = ("prterun", "prted", "mpiexec", "mpirun", "orted")
+"""What starts the processes of a machine with Open MPI."""
 
-_NAMES: Final = {SUM: "a sum", GATHERING: "a gathering", BROADCAST: "a broadcast", ENDING: "the end of all"}
-
-
-class State(NamedTuple):
-    """What a process does.
-
-    Parameters
-    ----------
-    since : float
-        When it began, by the clock of the process that keeps this.
-    kind : int
-        One of the constants above.
-    number : int
-        The number of the exchange; of the last one, where it works.
-    size : int
-        The numbers that are exchanged, where that is known.
-    """
-
-    since: float
-    kind: int
-    number: int
-    size: int
-
-    def __str__(self) -> str:
-        if self.kind == WORKING:
-            return f"works since exchange {self.number:,}"
-        size = f" ({count_text(self.size, 'value')})" if self.kind == SUM else ""
-        return f"waits in exchange {self.number:,}, {_NAMES[self.kind]}{size}"
+LAUNCHER_SECONDS: Final = 10.0
+"""How long it may take to end, or as long as the limit, if that is less; one that reaches all machines takes
+about one second."""
 
 
 def seconds_of(limit: float | None) -> float:
@@ -73,6 +49,11 @@ def seconds_of(limit: float | None) -> float:
     ------
     TrainingError
         If it is no number above 0.
+
+    Examples
+    --------
+    >>> seconds_of(2.5)
+    2.5
     """
     name, given = "time_limit", str(limit)
     if limit is None:
@@ -83,20 +64,19 @@ def seconds_of(limit: float | None) -> float:
         seconds = 0.0
     if not seconds > 0:
         raise TrainingError(f"{name} is {given}; give seconds, a number above 0")
-    return seconds
+    return min(seconds, threading.TIMEOUT_MAX)
 
 
 class Watch:
     """A thread that ends all processes when this one has waited in one exchange for longer than a limit.
 
-    The time for which some process works does not count: each tells rank 0 what it does, and rank 0 tells
-    each whether one works. MPI has to allow calls from several threads for that, as mpi4py asks it to; where
-    it does not, the limit holds as it is.
+    The time for which some process works does not count. For that MPI has to allow calls from several
+    threads, as mpi4py asks it to; where it does not, the limit holds as it is.
 
     Parameters
     ----------
     comm : mpi4py.MPI.Comm
-        A communicator for these messages alone.
+        A communicator for the messages of this thread alone.
     hosts : sequence of str
         The machine of each rank.
     seconds : float
@@ -111,143 +91,127 @@ class Watch:
     def __init__(self, comm: Any, hosts: Sequence[str], seconds: float) -> None:
         from mpi4py import MPI
 
-        self.comm, self.hosts, self.seconds = comm, hosts, seconds
-        self.rank = int(comm.rank)
-        self.interval = seconds / BEATS
-        self.state = State(perf_counter(), WORKING, 0, 0)
-        self._limited_from = -np.inf  # when somebody was known to work
-        self._told = 0.0
-        self._messages = None
-        if MPI.Query_thread() == MPI.THREAD_MULTIPLE:
-            peers = range(1, comm.size) if self.rank == 0 else range(1)
-            self._messages = {peer: _Messages(comm, peer) for peer in peers}
+        now = perf_counter()
+        self.comm = comm
+        self.state = State(now, WORKING, 0, 0)
+        self._liveness = Liveness(int(comm.rank), hosts, seconds, now)
+        threaded = MPI.Query_thread() == MPI.THREAD_MULTIPLE
+        self._messages = [_Messages(comm, peer) for peer in self._liveness.peers] if threaded else []
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="time limit of exchanges", daemon=True)
-        self._thread.start()
+        if len(hosts) > 1:
+            self._thread.start()
 
     def stop(self) -> None:
         """End the thread."""
         self._stopped.set()
-        if self._thread is not threading.current_thread():
+        if self._thread.is_alive():
             self._thread.join()
+        for messages in self._messages:
+            messages.cancel()
+        self._messages = []
 
     def _watch(self) -> None:
-        while not self._stopped.wait(self.interval):
-            now = perf_counter()
-            if self._messages is not None:
-                self._exchange_states(now)
-            state = self.state
-            if state.kind != WORKING and now > self._deadline(state):
-                self._end_all(now, state)
-
-    def _deadline(self, state: State) -> float:
-        """Return when this process ends, if it still waits then and hears nothing; rank 0 is the first."""
-        late = 0 if self.rank == 0 else 2 * self.interval
-        return max(state.since + self.seconds, self._limited_from + self.seconds / 2) + late
-
-    def _exchange_states(self, now: float) -> None:
-        """Tell the others what this process does, and hear what they do."""
-        assert self._messages is not None
-        state = self.state
-        for messages in self._messages.values():
-            messages.receive(now)
-        works = state.kind == WORKING
-        if self.rank == 0:
-            busy = [rank for rank, other in self._messages.items() if other.works(now, 3 * self.interval)]
-            self._tell_who_works(now, [0, *busy] if works else busy)
-            works |= bool(busy)
-        elif self._messages[0].state.kind == WORKING:
-            self._limited_from = max(self._limited_from, self._messages[0].heard)
-        if works:
-            self._limited_from = now
-        told = state._replace(kind=WORKING) if works else state
-        for messages in self._messages.values():
-            messages.send(told, now)
-
-    def _tell_who_works(self, now: float, busy: list[int]) -> None:
-        """Say now and then that others wait for ranks that work for long."""
-        assert self._messages is not None
-        states = [self.state, *(messages.state for messages in self._messages.values())]
-        waiting = [state.since for state in states if state.kind != WORKING]
-        if busy and waiting and now - max(min(waiting), self._told) > self.seconds:
-            self._told = now
-            ranks, others = ", ".join(map(self._name, busy[:5])), count_text(len(waiting), "other")
-            _say(
-                f"{ranks} still works; the longest of {others} has waited for {now - min(waiting):.0f} seconds"
-            )
-
-    def _name(self, rank: int) -> str:
-        return f"rank {rank} on {self.hosts[rank]}"
-
-    def _end_all(self, now: float, state: State) -> None:
-        lines = [f"{self._name(self.rank)} {state}, for more than {self.seconds:g} seconds, and ends"]
-        for rank, messages in (self._messages or {}).items():
-            silent = now - messages.heard
-            if silent > self.seconds / 3:
-                lines.append(f"no word from {self._name(rank)} for {silent:.0f} seconds")
-            elif messages.state[1:] != state[1:]:
-                lines.append(f"{self._name(rank)} {messages.state}")
-        if len(lines) == 1:
-            lines.append("all others wait in the same exchange")
-        shown = "; ".join(lines[:8]) + ("; ..." if len(lines) > 8 else "")
-        _say(f"{shown}; go on from the last checkpoint with --resume, or set {VARIABLE} to more seconds")
-        end_all(self.comm, STATUS)
+        liveness = self._liveness
+        while not self._stopped.wait(liveness.interval):
+            now, own = perf_counter(), self.state
+            for messages in self._messages:
+                for state in messages.received(now):
+                    liveness.hear(messages.peer, state, now)
+            told = liveness.tell(own, now)
+            for messages in self._messages:
+                messages.send(told, now)
+            if self._messages and (sentence := liveness.notice(own, now)):
+                say(sentence)
+            if not own.works and now > liveness.deadline(own):
+                finding = liveness.finding(own, now)
+                advice = f"go on from the last checkpoint with --resume, or set {VARIABLE} to more seconds"
+                say(f"{finding}; all end; {advice}")
+                _kill_launcher_later(min(liveness.seconds, LAUNCHER_SECONDS))
+                end_all(self.comm, STATUS)
 
 
 class _Messages:
-    """What two processes tell each other of what they do.
+    """The messages between this process and another one; no call waits.
 
     Parameters
     ----------
     comm : mpi4py.MPI.Comm
         What joins them.
     peer : int
-        The other.
+        The rank of the other.
     """
 
     def __init__(self, comm: Any, peer: int) -> None:
-        self._comm, self._peer = comm, peer
-        self.heard = perf_counter()
-        self.state = State(self.heard, WORKING, 0, 0)
+        self._comm, self.peer = comm, peer
         self._received: NDArray[np.int64] = np.empty(4, np.int64)
+        self._sent: NDArray[np.int64] = np.empty(4, np.int64)
         self._receiving: Any = None
-        self._sent: Any = None
-        self._sending: NDArray[np.int64] = np.empty(4, np.int64)
+        self._sending: Any = None
 
-    def receive(self, now: float) -> None:
-        """Take what has come."""
-        with suppress(Exception):  # a lost rank: it is not heard
+    def received(self, now: float) -> list[State]:
+        """Return what has come."""
+        found = []
+        with suppress(Exception):  # of MPI, where the other is lost: nothing comes
             while True:
                 if self._receiving is None:
-                    self._receiving = self._comm.Irecv(self._received, source=self._peer)
+                    self._receiving = self._comm.Irecv(self._received, source=self.peer)
                 if not self._receiving.Test():
-                    return
+                    break
                 self._receiving = None
-                self.heard = now
-                milliseconds, *rest = map(int, self._received)
-                self.state = State(now - milliseconds / 1000, *rest)
+                milliseconds, kind, number, size = map(int, self._received)
+                found.append(State(now - milliseconds / 1000, kind, number, size))
+        return found
 
     def send(self, state: State, now: float) -> None:
-        """Send what this process does, unless the last message is still under way."""
+        """Send a state, unless the last one is still under way."""
         with suppress(Exception):
-            if self._sent is None or self._sent.Test():
-                self._sending[:] = 1000 * (now - state.since), *state[1:]
-                self._sent = self._comm.Isend(self._sending, dest=self._peer)
+            if self._sending is None or self._sending.Test():
+                self._sent[:] = 1000 * (now - state.since), *state[1:]
+                self._sending = self._comm.Isend(self._sent, dest=self.peer)
 
-    def works(self, now: float, seconds: float) -> bool:
-        """Return whether the other has told within some seconds that it works."""
-        return self.state.kind == WORKING and now - self.heard < seconds
+    def cancel(self) -> None:
+        """Receive nothing any more; buffers that MPI may still use are kept to the end."""
+        with suppress(Exception):
+            if self._receiving is not None:
+                self._receiving.Cancel()
+        for request, buffer in (self._receiving, self._received), (self._sending, self._sent):
+            with suppress(Exception):
+                if request is None or request.Test():
+                    continue
+            _kept.append((request, buffer))
 
 
-def _say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
-    sys.stderr.flush()
+_kept: Final[list[Any]] = []
+
+
+def say(text: str) -> None:
+    """Print a line to stderr, whatever becomes of this process."""
+    with suppress(OSError, ValueError):
+        sys.stderr.write(f"{text}\n")
+        sys.stderr.flush()
+
+
+def _kill_launcher_later(seconds: float) -> None:
+    """Kill the process of Open MPI that started this one, if it is still there some seconds after the end.
+
+    Where a connection is down it waits for a machine that it cannot reach: by its defaults for eight minutes,
+    past SIGTERM (``oob_tcp_keepalive_time`` and those beside it set how long).
+    """
+    pid = os.getppid()
+    command = Path(f"/proc/{pid}/comm")
+    with suppress(OSError):  # where there is no /proc
+        name = command.read_text().strip()
+        if name in LAUNCHERS:
+            script = f'sleep {seconds}; [ "$(cat {command})" = {name} ] && kill -KILL {pid}'
+            quiet: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+            subprocess.Popen(["/bin/sh", "-c", script], start_new_session=True, **quiet)
 
 
 def end_all(comm: Any, status: int) -> None:
     """End all processes, and in any case this one: MPI may not reach the others any more."""
-    if hasattr(signal, "setitimer"):
-        signal.setitimer(signal.ITIMER_REAL, 5)  # its signal ends a process, even one that hangs in C
-    with suppress(Exception):
+    with suppress(Exception), open(os.devnull, "w") as nowhere:
+        # a thread in C, which no call that hangs can stop
+        faulthandler.dump_traceback_later(ABORT_SECONDS, exit=True, file=nowhere)
         comm.Abort(status)
     os._exit(status)

@@ -31,6 +31,7 @@ from tinygrad_mnist.training.distributed.communicator import Communicator, as_co
 from tinygrad_mnist.training.distributed.gradients import GradientSum
 from tinygrad_mnist.training.distributed.recovery import Recovery, again_if_lost
 from tinygrad_mnist.training.distributed.sharing import portions, shard_of, share_of
+from tinygrad_mnist.training.distributed.slowness import StepTimes
 from tinygrad_mnist.training.distributed.together import agree, begin, require_same_state, whole_batch
 from tinygrad_mnist.training.errors import DivergedError, TrainingError
 from tinygrad_mnist.training.lints.lints import Lints
@@ -159,6 +160,12 @@ class Training:
         Whether steps are compiled, and why.
     batch : tuple or None
         Inputs and targets of the last batch; of several processes, the rows of this one.
+    communicator : Communicator or None
+        The processes that train together; None for one.
+    rows : int
+        Samples of a batch that one process has, at most.
+    gradients : GradientSum or None
+        The sum of gradients over all processes.
     is_whole : bool
         Whether no step is half done, so that the state can be saved.
     interrupted, stopped : bool
@@ -219,10 +226,11 @@ class Training:
         self._asked_to_stop = False
         self.jit, self.loss_function = jit, loss
         ranks = 1 if self.communicator is None else self.communicator.size
-        rows = -(-batch_size // ranks)  # those of the largest share, so that all ranks decide alike
-        numbers, convolved = work_a_step(costs, sum(p.size for p in model.parameters()), rows)
+        self.rows = -(-batch_size // ranks)  # those of the largest share, so that all ranks decide alike
+        numbers, convolved = work_a_step(costs, sum(p.size for p in model.parameters()), self.rows)
         self.decision = decide(jit, self.steps, numbers * accumulate, convolved * accumulate)
-        self._uncompiled = step_functions(model, loss, optimizer, clip_norm, self._summed())
+        self.gradients = self._summed()
+        self._uncompiled = step_functions(model, loss, optimizer, clip_norm, self.gradients)
         self._functions = self._uncompiled
         self.forward: Forward = model
         self._evaluate_model = evaluate
@@ -335,13 +343,14 @@ class Training:
         with (
             ending_all(self.communicator),
             deferred() as self._interrupts,
-            threads_for(self.batch_size * self.costs.largest) as notice,
+            threads_for(self.rows * self.costs.largest) as notice,
             # NumPy's warnings would come once and name no step: what overflows shows in the loss, which is
             # checked in each step
             np.errstate(over="ignore", invalid="ignore", divide="ignore"),
         ):
             if self.communicator is not None:
                 again_if_lost(self.communicator, partial(begin, self, self.communicator))
+                self._times = StepTimes(self.communicator)
             if self.complete:
                 done = count_text(self.step, "step")
                 self.notify(f"this training is finished, after {done}; for more, name more epochs")
@@ -439,6 +448,10 @@ class Training:
     def _at_boundary(self) -> None:
         """Do what comes between two steps, or what of it was not done before an interruption."""
         if self.phase == STEPPED:
+            if self.communicator is not None and (
+                self.step in self.evaluation_steps or not self.batch_number
+            ):
+                self._compare(self.communicator)
             if self.step in self.evaluation_steps:
                 self._evaluate()
             self.phase = EVALUATED
@@ -450,6 +463,12 @@ class Training:
             self.stopped |= agree(self.communicator, stop=self._asked_to_stop, interrupts=self._interrupts)
         elif self._interrupts is not None:
             self._interrupts.take()
+
+    def _compare(self, communicator: Communicator) -> None:
+        """Let all processes have the same weights, if one has others, and tell which of them are slow."""
+        require_same_state(self, communicator)
+        for sentence in self._times.report():
+            self.notify(sentence)
 
     def _end_by(self, interrupt: KeyboardInterrupt) -> None:
         """End training by the first interrupt; raise it if nothing was learned, and any later one."""
@@ -539,6 +558,7 @@ class Training:
 
     def _shared(self, drawn: Iterator[Any], communicator: Communicator) -> tuple[float, float | None]:
         """Do one step together with the other processes; return the loss of all rows, and the norm."""
+        self._times.begin()
         count = min(self.accumulate, self.batches - self.batch_number)
         communicator.step = self.step + 1
         batches: list[Portion] = [self._next(drawn) for _ in range(count)]
@@ -557,6 +577,7 @@ class Training:
                     value = self._call("further" if number else "first", *inputs, share)
                     total += share * float(value)
         assert found is not None
+        self._times.end()
         return float(found), norm
 
     def _end_pass(self, drawn: Iterator[tuple[Any, Any]]) -> None:
@@ -621,8 +642,12 @@ class Training:
 
     def share_out_again(self) -> None:
         """Let steps and evaluations be those of the processes that are left."""
+        assert self.communicator is not None
+        assert self.gradients is not None
+        self._times = StepTimes(self.communicator)
+        self.gradients.ranks = self.communicator.size
         self._uncompiled = step_functions(
-            self.model, self.loss_function, self.optimizer, self.clip_norm, self._summed()
+            self.model, self.loss_function, self.optimizer, self.clip_norm, self.gradients
         )
         self._apply(self.decision)
 
@@ -645,8 +670,6 @@ class Training:
     def _evaluate(self) -> None:
         evaluate = self._evaluate_model
         assert evaluate is not None
-        if self.communicator is not None:
-            require_same_state(self, self.communicator)
         with self.averaged():
             measured = self._measured(evaluate)
             if not math.isfinite(measured.loss):

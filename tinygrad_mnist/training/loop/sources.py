@@ -18,7 +18,8 @@ class Source(Protocol):
 
     It may have two more methods. ``state_dict()`` returns the state with which the pass that is under way
     began, and between two passes that with which the next one begins; ``load_state_dict(state)`` goes back to
-    it. Without them, each pass has to be the same. ``from_batch(first)`` begins a pass at a later batch.
+    it. Without them, each pass has to be the same. ``from_batch(first)`` begins a pass at a later batch, and
+    ``portions(first, rank, ranks)`` one of the rows of one of several processes, as `Batches` has it.
     """
 
     def __len__(self) -> int:

@@ -89,11 +89,14 @@ def step_functions(
 
     def shared_first(x: Tensor, y: Tensor, share: float) -> Tensor:
         optimizer.zero_grad()
+        several.divide()
         return shared_further(x, y, share)
 
     def shared_whole(x: Tensor, y: Tensor, share: float) -> Stepped:
         optimizer.zero_grad()
-        return shared_last(x, y, share, 0.0)
+        loss = loss_on(x, y)
+        loss.backward()
+        return several.sum(loss, share), update()
 
     def shared_last(x: Tensor, y: Tensor, share: float, before: float) -> Stepped:
         loss = shared_further(x, y, share)

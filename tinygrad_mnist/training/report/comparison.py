@@ -20,6 +20,7 @@ from tinygrad_mnist.training.report.listing import value_text
 from tinygrad_mnist.training.report.markup import Content, Markup, document, element, image, join, table
 from tinygrad_mnist.training.report.page import style_sheet
 from tinygrad_mnist.training.report.pictures import Picture
+from tinygrad_mnist.training.report.processes import processes
 from tinygrad_mnist.training.report.reproduction import extensions
 from tinygrad_mnist.training.report.results import counted, interval_text, noun, number, share, time_text
 from tinygrad_mnist.training.report.statistics import SIGNIFICANCE, holm, mcnemar
@@ -153,6 +154,7 @@ def _settings(run: TrainedRun) -> dict[str, str]:
     settings |= {
         name: summary[name] for name in ("threads", "jit", "compiled", "interrupted") if name in summary
     }
+    settings["processes"] = 1 if (several := processes(summary)) is None else several.ranks
     versions = summary.get("versions")
     settings |= versions if isinstance(versions, Mapping) else {}
     return {name: value_text(value) for name, value in settings.items()}

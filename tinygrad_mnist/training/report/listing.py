@@ -15,6 +15,7 @@ from tinygrad_mnist.numbers import printable
 from tinygrad_mnist.training.checkpoints.checkpoint import recipe_of_checkpoint
 from tinygrad_mnist.training.errors import RunError, TrainingError
 from tinygrad_mnist.training.recipe.recipes import OF_THE_LAYERS, Recipe
+from tinygrad_mnist.training.report.processes import processes
 from tinygrad_mnist.training.runs.directory import CHECKPOINT, LAST, LOCK, METRICS, SUMMARY
 
 _LARGEST: Final = 1 << 26
@@ -61,6 +62,8 @@ class RunRow:
         Passes that were done, and their time.
     note : str
         The fault of a broken one.
+    processes : int or None
+        How many processes trained together, of a run that has ended.
     """
 
     path: str
@@ -75,6 +78,7 @@ class RunRow:
     epochs: float | None = None
     seconds: float | None = None
     note: str = ""
+    processes: int | None = None
 
     @property
     def name(self) -> str:
@@ -207,6 +211,7 @@ def _finished(path: Path, time: str, summary: Mapping[str, Any]) -> RunRow:
         validation_accuracy=_number(summary.get("validation_accuracy")),
         epochs=_number(summary.get("epochs")),
         seconds=_number(summary.get("train_seconds")),
+        processes=1 if (several := processes(summary)) is None else several.ranks,
     )
 
 

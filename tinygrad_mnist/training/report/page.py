@@ -24,6 +24,7 @@ from tinygrad_mnist.training.report.markup import Content, Markup, document, ele
 from tinygrad_mnist.training.report.mistakes import mistakes
 from tinygrad_mnist.training.report.model_table import model_table
 from tinygrad_mnist.training.report.pictures import WEIGHTS, first_layer
+from tinygrad_mnist.training.report.processes import processes
 from tinygrad_mnist.training.report.reproduction import FILE, extensions, reproduction
 from tinygrad_mnist.training.report.results import data_name, key_numbers, number, result
 from tinygrad_mnist.training.report.trained_run import TrainedRun
@@ -183,6 +184,8 @@ def _repeat(drawn: Drawn) -> Content:
         known["threads"] = int(threads)
     if isinstance(jit, str):
         known["jit"] = jit
+    if (several := processes(run.summary)) is not None:
+        known["processes"] = several.ranks
     command, file, further = reproduction(recipe, known)
     parts: list[Content] = [_command(command)]
     for extension, more in zip(extensions(known), further, strict=True):
@@ -214,7 +217,8 @@ def _repeat(drawn: Drawn) -> Content:
     parts.append(
         element(
             "p",
-            "Equal seeds give equal results on the same machine, with the same versions and threads.",
+            "Equal seeds give equal results on the same machine, with the same versions and threads"
+            f"{'' if several is None else ', and the same number of processes'}.",
         )
     )
     parts.append(table(("what", "value"), _facts(run), "What the run depended on", words=(1,)))
@@ -250,6 +254,7 @@ def _facts(run: TrainedRun) -> list[tuple[Content, Content]]:
             "threads",
             "not known (the package threadpoolctl tells it)" if threads is None else f"{threads:.0f}",
         ),
+        *_processes(summary),
         ("compiled", _compiled(summary, origin)),
         ("data", element("code", str(origin.get("data")))),
     ]
@@ -264,6 +269,14 @@ def _facts(run: TrainedRun) -> list[tuple[Content, Content]]:
     if isinstance(versions, Mapping):
         facts += [(str(name), str(version)) for name, version in versions.items()]
     return facts
+
+
+def _processes(summary: Mapping[str, Any]) -> list[tuple[Content, Content]]:
+    several = processes(summary)
+    if several is None:
+        return []
+    lost = f"lost on the way: {', '.join(several.lost)}" if several.lost else ""
+    return [("processes", "; ".join(filter(None, [str(several), several.waiting, lost])))]
 
 
 def _compiled(summary: Mapping[str, Any], origin: Mapping[str, Any]) -> str:

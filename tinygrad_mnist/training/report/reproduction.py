@@ -83,7 +83,8 @@ def reproduction(recipe: Recipe, origin: Mapping[str, Any]) -> Reproduction:
     recipe : Recipe
         The recipe that was followed, with its changes.
     origin : mapping
-        ``data`` and ``seed``, and if they are known ``threads`` and ``jit``; and its `extensions`.
+        ``data`` and ``seed``, and if they are known ``threads``, ``jit`` and ``processes`` (how many trained
+        together); and its `extensions`.
 
     Examples
     --------
@@ -101,13 +102,16 @@ def reproduction(recipe: Recipe, origin: Mapping[str, Any]) -> Reproduction:
     if options is None:
         options = {"recipe": FILE}
         file = recipe_text(recipe)
-    for name in ("data", "seed", "threads", "jit"):
+    for name in ("data", "seed", "threads", "jit", "processes"):
         if origin.get(name) is not None:
             options[name] = str(origin[name])
     if lengths[1:]:
         options["out"] = AGAIN
     words = (f"--{name.replace('_', '-')} {shlex.quote(value)}" for name, value in options.items())
-    further = (f"tinygrad-mnist train --resume {AGAIN} --epochs {_text('epochs', x)}" for x in lengths[1:])
+    several = f" --processes {options['processes']}" if "processes" in options else ""
+    further = (
+        f"tinygrad-mnist train --resume {AGAIN} --epochs {_text('epochs', x)}{several}" for x in lengths[1:]
+    )
     return Reproduction(" ".join(["tinygrad-mnist train", *words]), file, tuple(further))
 
 

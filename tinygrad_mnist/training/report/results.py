@@ -9,6 +9,7 @@ from tinygrad_mnist.numbers import count_text, duration_text, percent_text
 from tinygrad_mnist.plots import wilson_interval
 from tinygrad_mnist.training.report.drawn import Drawn
 from tinygrad_mnist.training.report.markup import Content, Markup, element, join
+from tinygrad_mnist.training.report.processes import processes
 from tinygrad_mnist.training.report.trained_run import TrainedRun
 from tinygrad_mnist.training.training_data import data_title
 
@@ -116,6 +117,9 @@ def key_numbers(drawn: Drawn) -> Content:
         numbers.append(
             ("Training time", time_text(seconds), "" if speed is None else f"{speed:,.0f} images a second")
         )
+    several = processes(summary)
+    if several is not None:
+        numbers.append(("Processes", str(several.ranks), several.waiting))
     best_step, best_epoch = number(summary, "best_step"), number(summary, "best_epoch")
     if best_step is not None:
         epoch = "" if best_epoch is None else f"epoch {best_epoch:.4g}, "

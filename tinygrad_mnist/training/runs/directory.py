@@ -92,12 +92,12 @@ class RunDirectory:
         return directory
 
     @classmethod
-    def of_another(cls, path: str | os.PathLike[str]) -> Self:
+    def of_another(cls, path: str | os.PathLike[str], replaces: bool) -> Self:
         """Return a directory that another process writes into: this one locks and removes nothing."""
         directory = cls.__new__(cls)
         directory.path = Path(path)
         directory._made, directory._lock, directory._earlier_events = [], None, set()
-        directory.replaces = False
+        directory.replaces = replaces
         return directory
 
     @property

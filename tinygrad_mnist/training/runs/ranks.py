@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 from tinygrad_mnist.training.distributed.agreement import from_writer, require_equal
@@ -27,13 +28,13 @@ def directory_of_all(
     """
     claimed: list[RunDirectory] = []
 
-    def claim_it() -> Any:
+    def claim_it() -> tuple[Path, bool]:
         claimed.append(stack.enter_context(claim()))
-        return claimed[0].path
+        return claimed[0].path, claimed[0].replaces
 
     with ExitStack() as stack:
-        path = from_writer(communicator, claim_it)
-        yield claimed[0] if claimed else RunDirectory.of_another(path)
+        path, replaces = from_writer(communicator, claim_it)
+        yield claimed[0] if claimed else stack.enter_context(RunDirectory.of_another(path, replaces))
 
 
 def require_same_run(
@@ -66,16 +67,8 @@ def require_same_run(
     require_equal(communicator, facts, "give all of them the same data and options")
 
 
-def processes_of(result: Fit, lost: Sequence[str] = ()) -> dict[str, Any] | None:
-    """Return what a summary says of the processes that trained; None of one. All of them call it.
-
-    Parameters
-    ----------
-    result : Fit
-        The training.
-    lost : sequence of str
-        Those that ended on the way.
-    """
+def processes_of(result: Fit) -> dict[str, Any] | None:
+    """Return what a summary says of the processes that trained; None of one. All of them call it."""
     communicator = result.communicator
     if communicator is None:
         return None
@@ -84,5 +77,5 @@ def processes_of(result: Fit, lost: Sequence[str] = ()) -> dict[str, Any] | None
         "ranks": communicator.size,
         "hosts": dict(Counter(host for host, _ in found)),
         "waiting_share": sum(share for _, share in found) / len(found),
-        "lost": list(lost),
+        "lost": list(communicator.lost),
     }

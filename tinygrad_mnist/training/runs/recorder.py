@@ -40,7 +40,8 @@ class Recorder(Callback):
     and at an evaluation if they were not for some seconds.
 
     Where several processes train together, each has a recorder. The one whose directory is another process's
-    hears nothing of the training, and writes nothing.
+    hears nothing of the training, and writes nothing: until that process is lost, and this one is told to
+    begin.
 
     In a directory with an earlier run it writes nothing before a step is done. Then its first file is the
     state to go on from; once that is whole, the files of the earlier run go, and not before.
@@ -69,8 +70,7 @@ class Recorder(Callback):
         facts: Mapping[str, Any],
         every: str,
     ) -> None:
-        self.is_writer = directory.is_ours
-        self.others = CallbackList(callbacks, is_writer=self.is_writer)
+        self.others = CallbackList(callbacks, is_writer=directory.is_ours)
         self.directory, self.checkpoint, self.facts = directory, checkpoint, facts
         # last, so that a saved state has what the others heard of the step
         self.all = [*callbacks, self, Checkpointing(self._save_last, every)]
@@ -85,10 +85,17 @@ class Recorder(Callback):
         self._due = 0.0  # when an evaluation is written
         self._is_over = False
 
+    @property
+    def is_writer(self) -> bool:
+        """True in the process that writes."""
+        return self.directory.is_ours
+
     # ---- what is heard -------------------------------------------------------------------------------------
 
     def on_train_begin(self, training: Training) -> None:
         """Note how the steps are going to be done, which stands in every file."""
+        if not self.is_writer:
+            self._take_over()
         self.training = training
         self._due = monotonic() + SPACING
         self.on_compile(training, training.decision)
@@ -144,6 +151,8 @@ class Recorder(Callback):
 
     def complete(self, result: Fit) -> None:
         """Write what the disk lacks after training; the model has the best state."""
+        if not self.is_writer:
+            self._take_over()
         self._require_directory()
         if not self.is_owner:
             path = self.directory.file(CHECKPOINT)
@@ -212,6 +221,24 @@ class Recorder(Callback):
             self.directory.file(LAST), replace(self.checkpoint, training=state), previous=previous
         )
         self.keeps_previous = not replaces
+
+    def _take_over(self) -> None:
+        """Write from now on, in the place of a process that is lost: all that is known of the run, anew.
+
+        Raises
+        ------
+        RunError
+            If the directory cannot be written to.
+        """
+        path = self.directory.path
+        is_here = path.is_dir()
+        try:
+            self.directory.make_again()
+        except (OSError, LockedError) as error:
+            raise RunError(f"{path} cannot be taken over from the process that is lost ({error})") from error
+        self.others.tell_all()
+        if not is_here:
+            self.notify(f"{path} is not on this machine, and is made here: the process that wrote it is lost")
 
     def _require_directory(self) -> None:
         """Make the directory again if somebody has removed it: what is known of the run is written anew."""

@@ -13,6 +13,7 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -25,13 +26,10 @@ from tinygrad_mnist.numbers import percent_text
 from tinygrad_mnist.training.checkpoints.checkpoint import Checkpoint
 from tinygrad_mnist.training.checkpoints.checkpointing import EVERY
 from tinygrad_mnist.training.display.tensorboard import TensorBoard
-from tinygrad_mnist.training.distributed.agreement import (
-    agreed,
-    from_writer,
-    require_equal,
-    require_equal_versions,
-)
+from tinygrad_mnist.training.distributed.abort import ending_all
+from tinygrad_mnist.training.distributed.agreement import agreed, from_writer, require_equal_versions
 from tinygrad_mnist.training.distributed.communicator import Communicator, as_communicator
+from tinygrad_mnist.training.distributed.recovery import again_if_lost
 from tinygrad_mnist.training.errors import DivergedError, RunError, is_interrupt
 from tinygrad_mnist.training.evaluation import Evaluation, evaluate
 from tinygrad_mnist.training.loop.by_recipe import planned
@@ -230,9 +228,8 @@ def fit_run(
                 jit=jit,
                 communicator=communicator,
             )
-            if resume is not None:
+            if resume is not None and recorder.is_writer:  # the others get its state when they begin
                 training.load_state_dict(resume)
-        require_equal(communicator, {"whether the steps are compiled": training.decision.compiled})
         result = training.run()
     except DivergedError as error:
         best = recorder.training and recorder.training.best
@@ -293,10 +290,12 @@ def _evaluated(recorder: Recorder, dataset: Dataset, parts: Parts, result: Fit) 
 
 def _evaluated_together(recorder: Recorder, dataset: Dataset, parts: Parts, result: Fit) -> _Evaluated:
     """Do the same in several processes, where a signal waits: all of them have to take part in exchanges."""
-    with deferred() as interrupts:
-        found = _evaluate_all(recorder, dataset, parts, result)
+    ranks = result.communicator
+    assert ranks is not None
+    with ending_all(ranks), deferred() as interrupts:
+        found = again_if_lost(ranks, partial(_evaluate_all, recorder, dataset, parts, result))
     try:
-        with agreed(result.communicator):
+        with agreed(ranks):
             interrupts.take()
     except KeyboardInterrupt:
         if result.interrupted:
@@ -307,12 +306,17 @@ def _evaluated_together(recorder: Recorder, dataset: Dataset, parts: Parts, resu
 
 def _evaluate_all(recorder: Recorder, dataset: Dataset, parts: Parts, result: Fit) -> _Evaluated:
     """Evaluate the best state on the training and the test part, and write the summary."""
-    with agreed(result.communicator):
-        if recorder.is_writer:
+    ranks, forward, standardizer = result.communicator, result.forward, recorder.checkpoint.standardizer
+    with agreed(ranks):
+        if ranks is None or ranks.is_writer:
             recorder.complete(result)
-    forward, standardizer = result.forward, recorder.checkpoint.standardizer
-    on_train = evaluate(forward, parts.train_images, parts.train_labels, standardizer)
-    on_test = evaluate(forward, dataset.test_images, dataset.test_labels, standardizer)
+    on_train, on_test = (
+        evaluate(forward, images, labels, standardizer, communicator=ranks)
+        for images, labels in (
+            (parts.train_images, parts.train_labels),
+            (dataset.test_images, dataset.test_labels),
+        )
+    )
     processes = processes_of(result)
 
     def written() -> tuple[dict[str, Any], tuple[Path, ...]]:
@@ -320,7 +324,7 @@ def _evaluate_all(recorder: Recorder, dataset: Dataset, parts: Parts, result: Fi
         recorder.write_summary(summary)
         return summary, tuple(recorder.unwritten)
 
-    summary, missing = from_writer(result.communicator, written)
+    summary, missing = from_writer(ranks, written)
     return summary, missing, on_test
 
 

@@ -1,0 +1,92 @@
+"""Several processes train to the numbers of one, and to the same bits among themselves."""
+
+import pytest
+
+from tests.ranks import run_processes, run_threads
+from tests.training.distributed.cases import CASES, difference, digest
+
+WORK = """
+    import os, signal, sys
+    from mpi4py import MPI
+    from tests.training.distributed.cases import CASES, difference, digest, mlp
+    from tinygrad_mnist.training import Callback
+
+    world = MPI.COMM_WORLD
+    for name in sys.argv[1:]:
+        train, options = CASES[name]
+        shared = train(world, **options)
+        if world.rank == 0:
+            found = difference(train(None, **options), shared)
+            assert found < 1e-9, (name, found)
+        digests = world.allgather([digest(shared), digest(train(world, **options))])
+        assert len({one for pair in digests for one in pair}) == 1, (name, digests)
+    if "cnn" in sys.argv:
+        train, options = CASES["cnn"]
+        compiled = [train(world, jit="on", **options) for _ in range(2)]
+        assert difference(compiled[0], train(world, **options)) < 1e-9
+        digests = [one for pair in world.allgather(list(map(digest, compiled))) for one in pair]
+        assert len(set(digests)) == 1, digests
+
+    class Interrupt(Callback):
+        def on_step_end(self, training):
+            if training.step == 7 and world.rank == world.size - 1:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    state, done = mlp(world, callbacks=[Interrupt()])
+    found = world.allgather((done.interrupted, done.stopped, len(done.history.losses)))
+    assert found == [(True, False, 7)] * world.size, found
+    print("the same", flush=True)
+"""
+
+
+def assert_processes_train_as_one(ranks, *names):
+    done = run_processes(ranks, WORK, *names, timeout=120)
+    assert (done.returncode, done.stdout.split("\n")[:-1], done.stderr) == (0, ["the same"] * ranks, "")
+
+
+def test_three_processes_train_to_the_numbers_of_one():
+    assert_processes_train_as_one(3, "cnn, accumulation")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [2, 3, 4])
+def test_processes_train_to_the_numbers_of_one(ranks):
+    assert_processes_train_as_one(ranks, *CASES)
+
+
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize("ranks", [pytest.param(1, marks=SLOW), 2, pytest.param(3, marks=SLOW), 5])
+@pytest.mark.parametrize("name", CASES)
+def test_ranks_train_to_the_numbers_of_one_process(name, ranks):
+    train, options = CASES[name]
+    found = run_threads(ranks, lambda communicator: train(communicator, **options))
+    assert difference(train(**options), found[0]) < 1e-9
+    assert len(set(map(digest, found))) == 1
+
+
+@pytest.mark.slow
+def test_the_second_interrupt_in_one_process_ends_all_at_once():
+    done = run_processes(
+        2,
+        """
+        import os, signal
+        from mpi4py import MPI
+        from tests.training.distributed.cases import mlp
+        from tinygrad_mnist.training import Callback
+
+        class Interrupt(Callback):
+            def on_step_end(self, training):
+                if training.step == 7 and MPI.COMM_WORLD.rank == 1:
+                    os.kill(os.getpid(), signal.SIGINT)
+                    os.kill(os.getpid(), signal.SIGINT)
+
+        mlp(MPI.COMM_WORLD, callbacks=[Interrupt()])
+        print("trained to the end")
+        """,
+        timeout=60,
+    )
+    assert done.returncode == 130
+    assert done.stdout == ""
+    assert "rank 1 on" in done.stderr
