@@ -20,7 +20,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.harness import CORES, SkippedError, Table, Target, Timing, interleave
-from benchmarks.scale_model import network_between, work_of
+from benchmarks.scale_model import Line, Work, line_through, network_between
 from tinygrad_mnist.compiler import machine
 
 RECIPE = "cnn-best"
@@ -77,58 +77,67 @@ def seconds_of_training(folder: str, processes: int, *options: str) -> float:
 
 def steps(rounds: int) -> Table:
     """Measure the steps alone, and say how near the model comes."""
-    rivals: dict[str, Callable[[], float]] = {}
     found: dict[str, list[dict[str, Any]]] = {}
 
-    def enter(name: str, processes: int, *arguments: Any) -> None:
+    def asking(name: str, ranks: int | None, *arguments: Any) -> Callable[[], float]:
         def measure() -> float:
-            answer = asked(processes, *arguments)
+            answer = asked(ranks, *arguments)
             found.setdefault(name, []).append(answer)
-            return median(answer["seconds"]) if isinstance(answer["seconds"], list) else 0.0
+            return float(answer["median"])
 
-        rivals[name] = measure
+        return measure
 
-    for rows in SHARES:
-        enter(str(rows), 1, "steps", RECIPE, STEPS, rows)
-    enter(TWO, 2, "steps", RECIPE, STEPS, ROWS)
-    enter("sums", 2, "exchanges")
-    values = interleave(rivals, rounds)
-    sums = {
-        int(size): median(answer["seconds"][size] for answer in found["sums"])
-        for size in found["sums"][0]["seconds"]
+    rivals = {
+        TWO: asking(TWO, 2, "steps", RECIPE, STEPS, ROWS),
+        "two sums": asking("two sums", 2, "exchanges"),
+        "one sums": asking("one sums", 1, "exchanges"),
     }
-    network, call = network_between(sums)
+    for rows in SHARES:
+        rivals[f"alone {rows}"] = asking(f"alone {rows}", None, "steps", RECIPE, STEPS, rows)
+        rivals[f"rank {rows}"] = asking(f"rank {rows}", 1, "steps", RECIPE, STEPS, rows)
+    values = interleave(rivals, rounds)
+
+    def line(name: str) -> Line:
+        return line_through({rows: median(values[f"{name} {rows}"]) for rows in SHARES})
+
+    def sums(name: str) -> dict[int, float]:
+        answers = [answer["seconds"] for answer in found[name]]
+        return {int(size): median(answer[size] for answer in answers) for size in answers[0]}
+
+    network = network_between(sums("two sums"), sums("one sums"))
     exchanges = {int(size): number for size, number in found[TWO][0]["exchanges"].items()}
-    work = work_of({rows: median(values[str(rows)]) for rows in SHARES}, call, exchanges)
+    work = Work(line("alone"), line("rank"), exchanges)
     predicted, measured = work.step(ROWS, 2, network), median(values[TWO])
-    waited = median(median(answer["waited"]) for answer in found[TWO])
+    waited = median(answer["waited"] for answer in found[TWO])
     return Table(
         f"processes, recipe {RECIPE}, a step of {ROWS} images",
         "ms",
         TWO,
-        {ONE: Timing.of(values[str(ROWS)]), TWO: Timing.of(values[TWO])},
+        {ONE: Timing.of(values[f"alone {ROWS}"]), TWO: Timing.of(values[TWO])},
         (Target(TWO, ONE, AT_MOST),),
         (
-            f"the model predicts {predicted * 1e3:.2f} ms, {predicted / measured - 1:+.0%} of what was "
-            f"measured; {waited / measured:.0%} of a step of two processes is exchanging and waiting",
-            f"a step of one process takes {work.fixed * 1e3:.2f} ms and {work.row * 1e6:.1f} µs a row",
-            f"a sum between two processes takes {call * 1e6:.0f} µs and {network.byte * 1e9:.2f} ns a byte",
+            f"the model predicts {predicted * 1e3:.2f} ms, {predicted / measured - 1:+.0%} from what was "
+            f"measured; two processes exchange and wait in {waited / measured:.0%} of a step",
+            f"a step of one process takes {work.alone.fixed * 1e3:.2f} ms and {work.alone.row * 1e6:.1f} µs "
+            f"a row, that of a rank {work.rank.fixed * 1e3:.2f} ms and {work.rank.row * 1e6:.1f} µs",
+            f"between two processes a message takes {network.latency * 1e6:.1f} µs, and a byte "
+            f"{network.byte * 1e9:.2f} ns",
             "a step exchanges "
             + ", ".join(f"{number:g} times {size:,} bytes" for size, number in sorted(exchanges.items())),
         ),
     )
 
 
-def asked(processes: int, *arguments: Any) -> dict[str, Any]:
-    """Return what `scale_worker` answers, run by so many processes."""
+def asked(ranks: int | None, *arguments: Any) -> dict[str, Any]:
+    """Return what `scale_worker` answers, run by so many ranks; by a process without MPI for None."""
     command = [sys.executable, "-m", "benchmarks.scale_worker", *map(str, arguments)]
-    if processes > 1:
+    if ranks is None:
+        output = _run(command)
+    else:
         from tinygrad_mnist.training.distributed.launcher import find_launch
 
-        made = find_launch(processes, command)
+        made = find_launch(ranks, command)
         output = _run(list(made.command), made.environment)
-    else:
-        output = _run(command)
     answer: dict[str, Any] = json.loads(output.splitlines()[-1])
     return answer
 

@@ -63,86 +63,92 @@ def allreduce(size: float, ranks: int, network: Network) -> float:
 
 
 @dataclass(frozen=True)
+class Line:
+    """The seconds of a step by its rows.
+
+    Parameters
+    ----------
+    fixed : float
+        What does not depend on the rows: the update, and starting each operation.
+    row : float
+        Seconds of each row.
+    """
+
+    fixed: float
+    row: float
+
+    def at(self, rows: float) -> float:
+        """Return the seconds of a step of so many rows."""
+        return self.fixed + self.row * rows
+
+
+@dataclass(frozen=True)
 class Work:
     """A training: what a step computes and exchanges.
 
     Parameters
     ----------
-    fixed : float
-        Seconds of a step that do not depend on its rows: the update, and starting each operation.
-    row : float
-        Seconds a row.
-    call : float
-        Seconds that an exchange takes besides the network: Python before and after it.
+    alone : Line
+        A step of one process.
+    rank : Line
+        A step of one rank of several, but for the time on the network: with all that it does for exchanges.
     exchanges : mapping
         How many exchanges a step has, by their bytes.
     """
 
-    fixed: float
-    row: float
-    call: float
+    alone: Line
+    rank: Line
     exchanges: Mapping[int, float]
 
-    def compute(self, rows: float) -> float:
-        """Return the seconds that one rank computes in a step."""
-        return self.fixed + self.row * rows
-
     def exchange(self, ranks: int, network: Network) -> float:
-        """Return the seconds of all exchanges of a step."""
-        if ranks == 1:
-            return 0.0
-        return sum(
-            number * (self.call + allreduce(size, ranks, network)) for size, number in self.exchanges.items()
-        )
+        """Return the seconds of all exchanges of a step on the network."""
+        return sum(number * allreduce(size, ranks, network) for size, number in self.exchanges.items())
 
     def step(self, rows: float, ranks: int, network: Network) -> float:
         """Return the seconds of a step of a global batch; the rank with most rows is waited for."""
-        return self.compute(ceil(rows / ranks)) + self.exchange(ranks, network)
+        if ranks == 1:
+            return self.alone.at(rows)
+        return self.rank.at(ceil(rows / ranks)) + self.exchange(ranks, network)
 
     def speedup(self, rows: float, ranks: int, network: Network) -> float:
-        """Return how many times as fast as one rank some ranks are with the same global batch."""
+        """Return how many times as fast as one process some ranks are with the same global batch."""
         return self.step(rows, 1, network) / self.step(rows, ranks, network)
 
     def rows_at(self, efficiency: float, ranks: int, network: Network) -> int:
-        """Return the rows of a global batch from which on that part of the ranks' time is not lost.
+        """Return the smallest global batch, in as many rows for each rank, of that efficiency.
 
-        The efficiency is the speedup by the number of ranks; a larger batch has a higher one.
+        It is the speedup by the number of ranks, and the larger the batch, the higher it is.
+
+        Raises
+        ------
+        ValueError
+            If no batch has it.
         """
-        lowest = ranks
-        while self.speedup(lowest, ranks, network) < efficiency * ranks:
-            lowest *= 2
-            if lowest > 1e12:
-                raise ValueError(f"{ranks} ranks do not reach an efficiency of {efficiency:.0%}")
-        low, high = lowest // 2, lowest
-        while high - low > ranks:
-            middle = (low + high) // 2
-            low, high = (
-                (middle, high) if self.speedup(middle, ranks, network) < efficiency * ranks else (low, middle)
-            )
-        return ceil(high / ranks) * ranks
+        if self.alone.row <= efficiency * self.rank.row:
+            raise ValueError(f"no batch of {ranks} ranks has an efficiency of {efficiency:.0%}")
+        # alone.at(n p) = efficiency p (rank.at(n) + exchange), solved for the rows n of a rank
+        each = self.rank.fixed + self.exchange(ranks, network)
+        rows = (efficiency * each - self.alone.fixed / ranks) / (self.alone.row - efficiency * self.rank.row)
+        return max(1, ceil(rows)) * ranks
 
 
-def work_of(seconds: Mapping[int, float], call: float, exchanges: Mapping[int, float]) -> Work:
-    """Return the work of a step of which the seconds are known by the rows: the line next to them.
-
-    Each measurement counts by its relative distance (weighted least squares).
-    """
+def line_through(seconds: Mapping[int, float]) -> Line:
+    """Return the line by rows that is nearest to measured seconds, by relative distances."""
     weights = {rows: 1 / taken**2 for rows, taken in seconds.items()}
     total = sum(weights.values())
     mean_rows = sum(weights[rows] * rows for rows in seconds) / total
-    mean_seconds = sum(weights[rows] * taken for rows, taken in seconds.items()) / total
-    row = sum(
-        weights[rows] * (rows - mean_rows) * (taken - mean_seconds) for rows, taken in seconds.items()
-    ) / sum(weights[rows] * (rows - mean_rows) ** 2 for rows in seconds)
-    return Work(mean_seconds - row * mean_rows, row, call, dict(exchanges))
+    mean = sum(weights[rows] * taken for rows, taken in seconds.items()) / total
+    above = sum(weights[rows] * (rows - mean_rows) * (taken - mean) for rows, taken in seconds.items())
+    row = above / sum(weights[rows] * (rows - mean_rows) ** 2 for rows in seconds)
+    return Line(mean - row * mean_rows, row)
 
 
-def network_between(seconds: Mapping[int, float]) -> tuple[Network, float]:
-    """Return the network between two ranks whose sums take so long, by their bytes, and the time of a call.
+def network_between(two: Mapping[int, float], one: Mapping[int, float]) -> Network:
+    """Return the network between two ranks, of the seconds of sums of so many bytes by two and by one alone.
 
-    Two ranks swap whole arrays once, so that the latency is in the time of a call, and adding in that of a
-    byte. The smallest array gives the one, the largest the other.
+    Two ranks swap whole arrays once. The smallest array gives the latency, the largest the time of a byte,
+    which includes adding it.
     """
-    small, large = min(seconds), max(seconds)
-    byte = (seconds[large] - seconds[small]) / (large - small)
-    return Network(0.0, byte), seconds[small]
+    small, large = min(two), max(two)
+    latency = max(0.0, two[small] - one[small])
+    return Network(latency, max(0.0, two[large] - one[large] - latency) / large)

@@ -213,7 +213,7 @@ SEEDS = [
 SEEDS += [gzip.compress(seed, mtime=0) for seed in SEEDS]
 
 
-@settings(max_examples=500)
+@settings(max_examples=10 * settings().max_examples)
 @given(
     content=st.sampled_from(SEEDS),
     changes=st.lists(

@@ -465,7 +465,7 @@ def damaged(draw: st.DrawFn, files: dict[str, bytes]) -> bytes:
     return bytes(content)
 
 
-@settings(max_examples=500, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10 * settings().max_examples, suppress_health_check=list(HealthCheck))
 @given(content=damaged(SEEDS), index=st.none() | st.integers(0, 3))
 def test_a_damaged_file_gives_a_picture_or_a_sentence(
     content: bytes, index: int | None, fuzzed: Path

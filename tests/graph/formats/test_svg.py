@@ -5,7 +5,7 @@ from collections import Counter
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from tests.graph.drawings import SVG, drawings, everything, parts, small
 from tinygrad_mnist.graph.drawing import Drawing
@@ -73,7 +73,6 @@ def test_auto_turns_every_colour_dark() -> None:
 
 @pytest.mark.usefixtures("no_programs")
 @given(drawings())
-@settings(max_examples=40, deadline=None)
 def test_any_text_survives(drawing: Drawing) -> None:
     svg = to_svg(drawing, "light")
     nodes = {g.attrib["data-id"]: g for g in parts(svg, "node")}
