@@ -72,3 +72,20 @@ def test_neither_mpi_nor_numpy_is_loaded_to_know_it() -> None:
         "print(status, sorted({'mpi4py', 'numpy'} & set(sys.modules)))"
     )
     assert run(source).stdout.splitlines()[-1] == "0 []"
+
+
+def test_tasks_that_do_not_find_each_other_are_refused() -> None:
+    pytest.importorskip("mpi4py", reason="several processes need mpi4py")
+    first = {**STEP, "SLURM_PROCID": "0"}
+    alone = {key: value for key, value in os.environ.items() if not key.startswith(("OMPI", "PMI", "SLURM"))}
+    ran = subprocess.run(
+        [sys.executable, "-m", "tinygrad_mnist", "train", "--data", "digits"],
+        env={**alone, **first},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert ran.returncode == 1
+    assert ran.stderr.startswith("tinygrad-mnist: srun has started 4 processes, but mpi4py's MPI, ")
+    assert ran.stderr.endswith("finds 1: start them by srun --mpi=pmix\n")

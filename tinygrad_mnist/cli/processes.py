@@ -10,18 +10,16 @@ import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING
 
 from tinygrad_mnist.cli import shared_options
 from tinygrad_mnist.cli.output import notify
-from tinygrad_mnist.cli.start import Start, find_start, speaks, tie
+from tinygrad_mnist.cli.start import find_start, speaks, tie
 from tinygrad_mnist.numbers import count_text
 
 if TYPE_CHECKING:
     from tinygrad_mnist.training import Choice
     from tinygrad_mnist.training.distributed.communicator import Communicator
-
-EXTRA: Final = "mpi"
 
 
 def add_processes(parser: argparse.ArgumentParser) -> None:
@@ -93,7 +91,12 @@ def together() -> Iterator[Communicator | None]:
     Yields None in a process that is alone.
     """
     start = find_start()
-    comm = None if start is None else _world(start)
+    if start is None:
+        yield None
+        return
+    from tinygrad_mnist.training.distributed.world import find_world
+
+    comm = find_world(start.size, start.by)
     if comm is None:
         yield None
         return
@@ -105,39 +108,6 @@ def together() -> Iterator[Communicator | None]:
         launcher.join()
     with ending_all(communicator):
         yield communicator
-
-
-def _world(start: Start) -> Any:
-    """Return the communicator of all processes, by mpi4py; None if there is one after all.
-
-    Raises
-    ------
-    ImportError
-        If mpi4py is not installed.
-    TrainingError
-        If it finds no MPI, or finds others than were started.
-    """
-    from tinygrad_mnist.extras import missing_package
-    from tinygrad_mnist.training.errors import TrainingError
-
-    try:
-        from mpi4py import MPI
-    except ModuleNotFoundError:
-        raise missing_package("to train by several processes", EXTRA, "mpi4py") from None
-    except (ImportError, RuntimeError) as error:
-        raise TrainingError(
-            f"mpi4py cannot load MPI ({error}): install Open MPI with "
-            f'pip install "tinygrad_mnist[{EXTRA}]"'
-        ) from error
-    comm = MPI.COMM_WORLD
-    if start.size is not None and comm.size != start.size:
-        library = MPI.Get_library_version().split(",")[0].strip("\0 \n")
-        advice = "srun --mpi=pmix" if start.by == "srun" else "the mpiexec that belongs to it"
-        raise TrainingError(
-            f"{start.by} has started {start.size} processes, but mpi4py's MPI, {library}, finds {comm.size}: "
-            f"start them by {advice}"
-        )
-    return comm if comm.size > 1 else None
 
 
 def warn_of_little_work(choice: Choice, communicator: Communicator) -> None:

@@ -1,4 +1,4 @@
-"""How this process was started: alone, or as one of several, by mpiexec, by Slurm's srun, or by our launcher.
+"""The way this process was started: alone, or as one of several, by mpiexec, by srun, or by our launcher.
 
 It is read off the environment, so that nothing of MPI is loaded where there is one process. Of several, the
 first one alone prints.

@@ -152,7 +152,7 @@ def test_a_program_that_starts_no_rank_is_explained_by_what_it_prints() -> None:
 @pytest.mark.skipif(
     threading.current_thread() is not threading.main_thread(), reason="signals reach the main thread alone"
 )
-def test_a_signal_reaches_the_ranks_which_take_their_time(
+def test_a_signal_reaches_the_first_rank_which_takes_its_time(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     before = signal.getsignal(signal.SIGTERM)
@@ -163,10 +163,10 @@ def test_a_signal_reaches_the_ranks_which_take_their_time(
         signal.signal(signal.SIGTERM, lambda number, frame: came.append(number))
         tie.join()
         open({str(tmp_path)!r} + f"/{{rank}}", "w").close()
-        while not came:
+        while not came and rank == 0:
             time.sleep(0.02)
         time.sleep(1)
-        end(143)
+        end(143 if came else 0)
     """
 
     def send() -> None:

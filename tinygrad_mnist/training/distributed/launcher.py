@@ -376,7 +376,7 @@ class _Course:
             rank.number, rank.pid = word["rank"], word["pid"]
             with suppress(OSError):
                 socket.send_fds(rank.tie, [b"\0"], [1, 2])
-                if self.caught:
+                if self.caught and rank.number == 0:
                     rank.tie.send(bytes(self.caught[:1]))
         rank.has_joined = rank.has_joined or "joined" in word
         if "status" in word:
@@ -391,7 +391,7 @@ class _Course:
             self.lost.append(rank.number)
         self.selector.unregister(rank.tie)
         joined = len(self.ranks) == self.processes and all(each.has_joined for each in self.ranks)
-        if rank.status is None and not joined:
+        if not joined:
             self._end_within(KILL_LIMIT, None)
         elif all(each.is_gone for each in self.ranks):
             self._end_within(END_LIMIT, None)
@@ -411,12 +411,14 @@ class _Course:
             if is_hangup and number in self.caught:  # both the shell and the system send one
                 continue
             self.caught.append(number)
-            if len(self.caught) > 2 or not self.ranks:
+            living = [rank for rank in self.ranks if rank.number is not None and not rank.is_gone]
+            if len(self.caught) > 2 or not living:
                 self._kill()
                 continue
-            for rank in self.ranks:
-                with suppress(OSError):
-                    rank.tie.send(bytes([number]))
+            # the ranks agree on an interrupt that one of them has; the first one may be drawing pictures
+            # when all is done, and ends that, while the others wait for it
+            with suppress(OSError):
+                min(living, key=lambda rank: rank.number or 0).tie.send(bytes([number]))
             if len(self.caught) == 2:
                 self._end_within(KILL_LIMIT, None)
 

@@ -114,7 +114,7 @@ def advice(found: Estimate, parameters: int) -> str | None:
         return None
     return (
         f"{found.processes} processes hardly make this faster, if at all: one takes about "
-        f"{found.alone:.1f} s, of which they can share out {found.steps * found.shared:.1f} s, and to exchange "
-        f"{parameters:,} gradients in each of {found.steps:,} steps takes "
+        f"{found.alone:.1f} s, of which they can share out {found.steps * found.shared:.1f} s, and to "
+        f"exchange {parameters:,} gradients in each of {found.steps:,} steps takes "
         f"{found.steps * found.exchange:.1f} s and more, to start MPI {A_START:g} s"
     )

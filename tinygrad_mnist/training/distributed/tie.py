@@ -1,4 +1,4 @@
-"""What ties a rank to our launcher: its output streams, signals, and word of how the rank ends.
+"""The tie of a rank to our launcher: its output streams, signals, and word of how the rank ends.
 
 The launcher and the ranks are on one machine, and the tie is a Unix socket. Through it a rank gets standard
 output and standard error of the launcher themselves. So a terminal is a terminal for it, nothing is held back
