@@ -16,7 +16,7 @@ LONGEST = 20.0
 """Seconds from a kill to the end of all, or to the next step of those that are left."""
 
 TRAINING = """
-import json, os, signal, sys, threading, time
+import json, os, random, signal, sys, threading, time
 from pathlib import Path
 import numpy as np
 from mpi4py import MPI
@@ -27,6 +27,8 @@ from tinygrad_mnist.training.checkpoints.checkpoint import save_state
 world = MPI.COMM_WORLD
 me, folder, victims = world.rank, Path(sys.argv[1]), json.loads(sys.argv[2])
 rng = np.random.default_rng(0)
+random.seed(0)  # what belongs to the process is saved, too
+np.random.seed(0)
 x, y = rng.normal(size=(160, 1, 6, 6)).astype(np.float32), rng.integers(0, 3, 160)
 
 
@@ -53,14 +55,14 @@ layers = (nn.Conv2d(1, 3, 3, rng=1), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(),
 model = nn.Sequential(*layers, nn.Linear(48, 3, rng=3))
 last, killed = folder / "last.npz", Killed()
 result = fit(
-    model, optim.Adam(model.parameters(), lr=0.01), (x, y), loss=nn.CrossEntropyLoss(), epochs=20,
+    model, optim.Adam(model.parameters(), lr=0.01), (x, y), loss=nn.CrossEntropyLoss(), epochs=10,
     batch_size=16, validation=(x[:32], y[:32]), lint=False, jit="off", callbacks=[killed],
     checkpoint=last, checkpoint_every="1 steps", resume=last if last.exists() else None, communicator=world,
 )
 print(json.dumps([me, len(result.history.losses), len(result.history.records), result.communicator.lost,
                   round(killed.longest, 3)]), flush=True)
 """
-STEPS = 200
+STEPS = 100
 
 
 def run(
@@ -94,7 +96,7 @@ def check_those_that_are_left(folder, ranks: int, kills: int, seed: int) -> None
     killed = {rank for rank, *_ in victims}
     assert {rank for rank, *_ in said} == set(range(ranks)) - killed
     for _, losses, records, lost, longest in said:
-        assert (losses, records) == (STEPS, 20)
+        assert (losses, records) == (STEPS, 10)
         assert {int(one.split()[1]) for one in lost} == killed
         assert longest < LONGEST
     end = load_state(folder / "end.npz")
@@ -107,7 +109,7 @@ def test_those_that_are_left_go_on_after_three_kills_at_random_moments(tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(1, 6))
+@pytest.mark.parametrize("seed", range(1, 7))
 def test_those_that_are_left_go_on_after_four_kills_at_random_moments(tmp_path, seed):
     check_those_that_are_left(tmp_path, ranks=5, kills=4, seed=seed)
 
@@ -117,8 +119,8 @@ def test_a_training_that_is_killed_again_and_again_ends_in_the_bits_of_one_that_
     rng, killed = random.Random(0), tmp_path / "killed"
     killed.mkdir()
     reached = 0
-    for _ in range(7):
-        step = reached + rng.randrange(1, 25)
+    for _ in range(4):
+        step = reached + rng.randrange(1, 24)
         ended = run(killed, 2, [(rng.randrange(2), step, rng.uniform(0, 0.02))])
         assert ended.returncode != 0
         reached = load_state(killed / "last.npz")["position"]["step"]
