@@ -1,5 +1,6 @@
 """Layers and losses on shards of a batch are those of the whole batch; every class is in a table."""
 
+import importlib.util
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -18,11 +19,14 @@ from tests.nn.sharing import (
     weight_of,
     whole_step,
 )
-from tinygrad_mnist import Tensor, checkpoint, grad, nn
+from tinygrad_mnist import Tensor, checkpoint, grad, jit, nn
 from tinygrad_mnist.engine.shards import Shard, current, made, sharded
 from tinygrad_mnist.nn.random_rows import RowsOfDraws
 
 F = nn.functional
+needs_compiler = pytest.mark.skipif(
+    importlib.util.find_spec("llvmlite") is None, reason="the extra `jit` is not installed"
+)
 ROWS, IMAGES, SEQUENCES = numbers(5, 4), numbers(5, 4, 6, 6), numbers(5, 4, 6)
 COTANGENT = np.random.default_rng(0).normal(size=(5, 4 * 400))
 
@@ -319,6 +323,26 @@ def test_a_sum_over_a_parameter_is_no_sum_over_rows() -> None:
     expected = F.mse_loss(weight, np.zeros((6, 4)), reduction="sum").item()
     found = on_shards(2, 5, lambda rows: F.mse_loss(weight, np.zeros((6, 4)), reduction="sum").item())
     assert found == [expected] * 2
+
+
+@needs_compiler
+def test_a_compiled_loss_leaves_out_the_labels_that_any_process_ignores() -> None:
+    labels = np.array([-100, 1, 2, -100, 3])
+
+    def losses(compiled: bool) -> list[Any]:
+        def run(rows: slice) -> list[float]:
+            norm, loss = nn.BatchNorm1d(4, dtype=F64), nn.CrossEntropyLoss(label_smoothing=0.1)
+
+            def function(x: Any, y: Any) -> Any:
+                return loss(norm(x), y)
+
+            run_once = jit(function) if compiled else function
+            found = [run_once(Tensor(scale * ROWS[rows]), labels[rows]).item() for scale in (1.0, 2.0, 3.0)]
+            return [*found, *norm.running_mean.tolist()]  # type: ignore[union-attr]
+
+        return on_shards(2, 5, run)
+
+    np.testing.assert_allclose(losses(compiled=True), losses(compiled=False), rtol=1e-13)
 
 
 # ---- dropout ---------------------------------------------------------------------------------------------

@@ -86,7 +86,7 @@ def test_statistics_are_those_of_all_rows_and_a_second_exchange_is_made_where_th
     for (shift, found, mean), its_mean in ranks:
         np.testing.assert_allclose(found, var, rtol=1e-11 + rounding)
         np.testing.assert_allclose(mean, np.mean(exact, axis=0), rtol=1e-15)
-        np.testing.assert_allclose(shift, its_mean - joined, rtol=1e-12, atol=1e-13 if far < 1e3 else 1e-15)
+        np.testing.assert_allclose(shift, its_mean - joined, rtol=1e-12, atol=1e-13 if far < 1e3 else 2e-11)
         np.testing.assert_array_equal([found, mean], [ranks[0][0][1], ranks[0][0][2]])
 
 

@@ -165,7 +165,9 @@ def little_work(choice: Choice, processes: int) -> str | None:
         return None
     entries = state_outline(recipe, dataset.image_shape, dataset.classes)
     parameters = sum(
-        math.prod(shape) for name, shape, _ in entries if not name.split(".")[-1].startswith(("running", "num"))
+        math.prod(shape)
+        for name, shape, _ in entries
+        if not name.split(".")[-1].startswith(("running", "num"))  # the statistics of batch norm
     )
     images = round(len(dataset.train_images) * (1 - recipe.validation))
     batch = min(recipe.batch_size or images, images) * recipe.accumulate

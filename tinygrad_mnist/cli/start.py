@@ -51,8 +51,8 @@ _VARIABLES: Final = (
 )
 """What says that a process is one of several; the first row that is there counts.
 
-In a batch script Slurm sets ``SLURM_PROCID`` and ``SLURM_NTASKS`` for the script itself, which is one process:
-only a step that srun has started has ``SLURM_STEP_NUM_TASKS``.
+In a batch script Slurm sets ``SLURM_PROCID`` and ``SLURM_NTASKS`` for the script itself, which is one
+process: only a step that srun has started has ``SLURM_STEP_NUM_TASKS``.
 """
 
 
@@ -106,8 +106,8 @@ def keep(sentence: str) -> None:
 def _say_alone(rank: int) -> None:
     """Print the sentence that was kept, if the first process does not end all with its own within seconds.
 
-    A mistake in the command is found by each process for itself. If one ended before the first has printed it,
-    mpiexec would end that one too, and the user would not learn of it.
+    A mistake in the command is found by each process for itself. If one ended before the first has printed
+    it, mpiexec would end that one too, and the user would not learn of it.
     """
     if _kept is not None:
         import platform

@@ -438,10 +438,11 @@ class Executable:
             return lambda: found
         if value in self._roots:
             number = self._roots.index(value)
-            # The axes of an output may have another order than its memory, which is that of the value.
+            # The axes of an output, and those of the value, may have other orders than the memory.
             order = _order_in_memory(self._ready.layouts[self._ready.program.outputs[number]])
-            shape = value.shape
-            return lambda: self._results[number].transpose(order).reshape(shape)
+            own = _order_in_memory(self._ready.layouts[value])
+            shape, back = [value.shape[axis] for axis in own], list(map(own.index, range(value.ndim)))
+            return lambda: self._results[number].transpose(order).reshape(shape).transpose(back)
         producer = self.plan.ready.producers.get(value)
         if producer is None:
             number = self.program.inputs.index(value)

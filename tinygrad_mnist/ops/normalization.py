@@ -275,7 +275,8 @@ def _synchronized_joint(
     shard: Any = None, observe: Any = None,
 ) -> tuple[Any, ...]:  # fmt: skip
     # As `batch_norm_joint`: with the normalised values z and the cotangent h = g * weight of z, that of x is
-    # scale * (h - mean(h) - z * mean(h * z)). The two means are those of all rows.
+    # scale * (h - mean(h) - z * mean(h * z)). The two means are those of all rows; as all processes have the
+    # same weight, it is multiplied by at the end.
     kept, mean, shift, scale, weight_scale = saved
     centred = kept if mean is None else _each_row(np.subtract, kept, mean)
     g = single(g)

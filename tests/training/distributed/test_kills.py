@@ -72,7 +72,7 @@ def run(
         str(folder),
         json.dumps(victims),
         options=options,
-        timeout=90,
+        timeout=240,
         OPENBLAS_NUM_THREADS="1",
     )
 

@@ -149,7 +149,7 @@ def losses(tmp_path, ranks, *cases):
         str(tmp_path),
         json.dumps(cases),
         options=("--with-ft", "ulfm"),
-        timeout=110,
+        timeout=240,
         OPENBLAS_NUM_THREADS="1",
     )
     assert ended.returncode == 0, ended.stderr

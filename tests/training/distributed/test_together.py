@@ -207,7 +207,7 @@ def test_a_lint_is_said_once_and_by_the_first_rank():
 
     first, other = run_threads(2, run)
     assert len([one for one in first if "standardise" in one]) == 1
-    assert other == []
+    assert not [one for one in other if "is slow" not in one]  # which depends on the machine
 
 
 # ---- what differs on the way -------------------------------------------------------------------------------

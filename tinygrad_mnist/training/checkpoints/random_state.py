@@ -183,7 +183,7 @@ class Generators:
 
 def _global_bytes() -> bytes:
     """Return the memory of NumPy's global generator, to compare it; none where it is of another kind."""
-    bits = np.random.get_bit_generator()
+    bits = np.random.get_bit_generator()  # type: ignore[attr-defined]
     if type(bits) is not np.random.MT19937:
         return b""
     return ctypes.string_at(bits.ctypes.state_address, 625 * 4)  # its words, and the place among them

@@ -46,8 +46,8 @@ _LAYOUTS: Final = 256
 class Communicator:
     """The processes that train together.
 
-    Two threads of a process may not exchange at the same time, and a process that is forked from a rank may
-    not at all.
+    From the time that it is made, an exception that nobody catches in one of them ends all: so make it first
+    thing. Two threads of a process may not exchange at the same time, and a forked one may not at all.
 
     Parameters
     ----------

@@ -1,9 +1,9 @@
 """The start of several processes on this machine by mpiexec, and all that is between them and the user.
 
 ``launch`` starts mpiexec and stays until all is over. Ctrl-C and other signals are handed to the ranks, which
-save and end: mpiexec itself would kill them half a second later. Their output goes where that of the launcher
-goes; what MPI prints is shown only where no rank could tell the user what happened. The exit status is that of
-the training, as its first rank reports it. That of mpiexec may be 0 where a process was killed.
+save and end: mpiexec itself would kill them half a second later. Their output goes where that of the
+launcher goes; what MPI prints is shown only where no rank could tell the user what happened. The exit status
+is that of the training, as its first rank reports it. That of mpiexec may be 0 where a process was killed.
 
 Neither NumPy nor MPI is loaded here.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import selectors
 import shutil
 import signal
@@ -247,7 +248,7 @@ def launch(made: Launch, notify: Callable[[str], None]) -> int:
 def _short_folder() -> Iterator[Path]:
     """Make a folder that nobody else can enter, by a path that is short enough for that of a socket."""
     parent = tempfile.gettempdir()
-    short = parent if len(os.fsencode(parent)) <= _PATH_LIMIT - 30 else "/tmp"  # noqa: S108
+    short = parent if len(os.fsencode(parent)) <= _PATH_LIMIT - 30 else "/tmp"
     with tempfile.TemporaryDirectory(prefix="tinygrad-mnist-", dir=short, ignore_cleanup_errors=True) as made:
         yield Path(made)
 
@@ -449,6 +450,8 @@ class _Course:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+        if self.process.stdout is not None:
+            self.process.stdout.close()
         for rank in self.ranks:
             rank.tie.close()
 
@@ -476,5 +479,5 @@ class _Course:
             what = self.fault or "the processes did not end, and were killed"
         else:
             what = f"rank {self.lost[0]} of {self.processes} ended before the training was done"
-        said = " ".join(self.words.decode(errors="replace").replace("-" * 20, "").replace("-" * 6, "").split())
+        said = " ".join(re.sub("-{5,}", "", self.words.decode(errors="replace")).split())
         return f"{what}{said and f'; MPI says: {said}'}"

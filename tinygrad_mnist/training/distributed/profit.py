@@ -1,8 +1,8 @@
 """The estimate whether several processes make a training faster, before it begins.
 
 What a step computes for its images is shared out. The update of the weights is not, the gradients have to be
-exchanged, and MPI has to be started. The times were measured once, on two idle cores of a server, compiled, with
-one thread each; ``docs/scale.md`` has the whole model, also for several machines.
+exchanged, and MPI has to be started. The times were measured once, on two idle cores of a server, compiled,
+with one thread each; ``docs/scale.md`` has the whole model, also for several machines.
 
 Neither NumPy nor MPI is loaded here.
 """
@@ -31,13 +31,13 @@ AN_EXCHANGE: Final = 3e-5
 """Seconds that an exchange takes, however small."""
 
 AN_EXCHANGED_NUMBER: Final = 1.3e-9
-"""Seconds that each exchanged number adds, in the memory of one machine: 1.3 ms for a million of float32."""
+"""Seconds that each exchanged number adds, on one machine: 1.3 ms for a million of float32."""
 
 A_START: Final = 1.5
 """Seconds that it takes to start MPI."""
 
 WORTH_IT: Final = 0.85
-"""The share of one process's time that several may take at most, as these times are no more than estimates."""
+"""The share of one process's time that several may take at most, as these times are mere estimates."""
 
 
 @dataclass(frozen=True)
@@ -107,14 +107,14 @@ def advice(found: Estimate, parameters: int) -> str | None:
     ...     processes=2, steps=9000, images=128, convolved=0, numbers=900, parameters=53_000
     ... )
     >>> print(advice(small, 53_000))
-    2 processes hardly make this faster, if at all: one takes about 4.3 s, of which they can share out 2.9 s, \
-and to exchange 53,000 gradients in each of 9,000 steps takes 0.9 s and more, to start MPI 1.5 s
+    2 processes hardly make this faster, if at all: one takes about 4.2 s, of which they can share out \
+2.9 s, and to exchange 53,000 gradients in each of 9,000 steps takes 0.9 s and more, to start MPI 1.5 s
     """
     if found.together <= WORTH_IT * found.alone:
         return None
     return (
-        f"{found.processes} processes hardly make this faster, if at all: one takes about {found.alone:.1f} s, "
-        f"of which they can share out {found.steps * found.shared:.1f} s, and to exchange {parameters:,} "
-        f"gradients in each of {found.steps:,} steps takes {found.steps * found.exchange:.1f} s and more, to "
-        f"start MPI {A_START:g} s"
+        f"{found.processes} processes hardly make this faster, if at all: one takes about "
+        f"{found.alone:.1f} s, of which they can share out {found.steps * found.shared:.1f} s, and to exchange "
+        f"{parameters:,} gradients in each of {found.steps:,} steps takes "
+        f"{found.steps * found.exchange:.1f} s and more, to start MPI {A_START:g} s"
     )

@@ -22,6 +22,7 @@ from tinygrad_mnist.training.checkpoints.resumption import DONE
 from tinygrad_mnist.training.distributed.agreement import agreed
 from tinygrad_mnist.training.distributed.communicator import Communicator, is_fault_tolerant
 from tinygrad_mnist.training.distributed.errors import RankLostError
+from tinygrad_mnist.training.loop.callbacks import Callback
 
 if TYPE_CHECKING:
     from tinygrad_mnist.training.loop.course import Training
@@ -99,7 +100,8 @@ class Recovery:
         self.training, self.communicator = training, communicator
         self._was_writer = communicator.is_writer
         self._generators: Generators | None = None
-        self._buffers: list[tuple[NDArray[Any], NDArray[Any]]] = []
+        self._places: list[tuple[nn.Module, str]] = []  # of the buffers: to find them takes long
+        self._buffers: list[NDArray[Any]] = []
         self._noted = (0, 0, 0)
 
     def guard(self, function: Callable[[], None]) -> None:
@@ -133,8 +135,9 @@ class Recovery:
                 "validation": training.validation,
             }
             self._generators = Generators(training.model, owners)
+            self._places = _places_of_buffers(training)
         self._generators.note()
-        self._buffers = [(buffer, buffer.copy()) for buffer in _buffers(training)]
+        self._buffers = [getattr(module, name).copy() for module, name in self._places]
         self._noted = training.step, training.batch_number, training.samples
 
     def _put_back(self) -> None:
@@ -144,8 +147,8 @@ class Recovery:
         if training.step != step:  # its loss was not finite: there is nothing to go on with
             raise RankLostError(step=training.step)
         training.batch_number, training.samples = batch_number, samples
-        for buffer, values in self._buffers:
-            buffer[...] = values
+        for (module, name), values in zip(self._places, self._buffers, strict=True):
+            getattr(module, name)[...] = values
         assert self._generators is not None
         self._generators.put_back()
         training.is_whole = True
@@ -189,7 +192,8 @@ class Recovery:
         training = self.training
         training.callbacks.tell_all()
         for method in training.callbacks.methods["on_train_begin"]:
-            if not method.__self__.on_every_rank:
+            callback = _owner(method)
+            if callback is not None and not callback.on_every_rank:
                 method(training)
 
     def _tell_what_was_missed(self, before: _Place) -> None:
@@ -204,15 +208,26 @@ class Recovery:
 
     def _tell(self, event: str, *details: Any) -> None:
         for method in self.training.callbacks.methods[event]:
-            callback = method.__self__
-            if not (callback.on_every_rank and callback.state_dict()):
+            callback = _owner(method)
+            if callback is None or not (callback.on_every_rank and callback.state_dict()):
                 method(self.training, *details)
 
 
-def _buffers(training: Training) -> list[NDArray[Any]]:
-    """Return the buffers of a model, and of a loss that is one."""
-    loss = training.loss_function
-    return [*training.model.buffers(), *(loss.buffers() if isinstance(loss, nn.Module) else ())]
+def _owner(method: Callable[..., Any]) -> Callback | None:
+    """Return the callback that a method is of; None of a function that somebody put in its place."""
+    owner = getattr(method, "__self__", None)
+    return owner if isinstance(owner, Callback) else None
+
+
+def _places_of_buffers(training: Training) -> list[tuple[nn.Module, str]]:
+    """Return the modules of a model, and of a loss that is one, with the names of their buffers."""
+    return [
+        (module, name)
+        for owner in (training.model, training.loss_function)
+        if isinstance(owner, nn.Module)
+        for module in owner.modules()
+        for name, _ in module.named_buffers(recurse=False)
+    ]
 
 
 def _told(lost: list[str], here: int, step: int, left: int) -> str:

@@ -133,6 +133,7 @@ def fit(
     ------
     TrainingError, JitError
         If an argument does not fit the others; or if ``jit`` is "on", and this model cannot be compiled.
+        With several processes, if one has another model, other data or other arguments than the others.
     DivergedError
         If a loss is not finite.
     CheckpointError

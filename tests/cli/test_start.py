@@ -1,0 +1,74 @@
+"""How a process knows that it is one of several: by what mpiexec and Slurm put into the environment."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tinygrad_mnist.cli.start import Start, find_start
+
+SECOND = {"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "2"}
+"""What mpiexec gives the second of two processes."""
+
+BATCH = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4", "SLURM_PROCID": "0", "SLURM_NNODES": "2"}
+"""What Slurm gives a batch script that asks for four tasks."""
+
+STEP = {**BATCH, "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "4", "SLURM_PROCID": "3", "SLURM_LOCALID": "1"}
+"""What srun gives the last of four tasks."""
+
+
+@pytest.mark.parametrize(
+    ("environment", "expected"),
+    [
+        ({}, None),
+        ({**SECOND, "PMIX_RANK": "1"}, Start(1, 2, "mpiexec")),
+        ({"OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_SIZE": "1"}, None),
+        (BATCH, None),
+        (STEP, Start(3, 4, "srun")),
+        ({**STEP, "PMIX_RANK": "3"}, Start(3, 4, "srun")),
+        ({**STEP, "SLURM_STEP_NUM_TASKS": "1", "SLURM_PROCID": "0"}, None),  # srun --pty bash
+        # mpiexec in a shell that srun has started
+        ({**STEP, "OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_SIZE": "3"}, Start(0, 3, "mpiexec")),
+        ({"PMI_RANK": "2", "PMI_SIZE": "3"}, Start(2, 3, "mpiexec")),  # MPICH and others
+        ({"PMIX_RANK": "2"}, Start(2, None, "srun")),
+        ({"OMPI_COMM_WORLD_RANK": "one", "OMPI_COMM_WORLD_SIZE": "2"}, None),
+    ],
+)
+def test_the_environment_says_it(environment: dict[str, str], expected: Start | None) -> None:
+    assert find_start(environment) == expected
+
+
+def run(source: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-c", source],
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+WRONG = "import sys; from tinygrad_mnist.cli import main, start; {}; sys.exit(main(['train', '--nothing']))"
+
+
+def test_of_several_processes_the_first_says_what_is_wrong() -> None:
+    first = run(WRONG.format("start.FIRST_SPEAKS = 0"), **{**SECOND, "OMPI_COMM_WORLD_RANK": "0"})
+    assert first.returncode == 2
+    assert first.stderr == (
+        "tinygrad-mnist: unrecognized arguments: --nothing (see tinygrad-mnist train --help)\n"
+    )
+    # the second one does so if the first has nothing to say, and so ends nobody
+    second = run(WRONG.format("start.FIRST_SPEAKS = 0"), **SECOND)
+    assert second.returncode == 2
+    assert second.stderr.startswith("tinygrad-mnist: rank 1 on ")
+    assert second.stderr.endswith(first.stderr.removeprefix("tinygrad-mnist: "))
+
+
+def test_neither_mpi_nor_numpy_is_loaded_to_know_it() -> None:
+    source = (
+        "import sys; from tinygrad_mnist.cli import main; status = main(['--version']);"
+        "print(status, sorted({'mpi4py', 'numpy'} & set(sys.modules)))"
+    )
+    assert run(source).stdout.splitlines()[-1] == "0 []"
