@@ -63,7 +63,7 @@ def _can_go_on(communicator: Communicator | None) -> bool:
 
 
 class _Place(NamedTuple):
-    """How far a training is; of two places the later one is the larger."""
+    """The place that a training has come to; of two places the later one is the larger."""
 
     step: int
     phase: int
@@ -75,7 +75,7 @@ class _Place(NamedTuple):
 
 
 class Recovery:
-    """What a training needs to go on without a process that is lost.
+    """The means by which a training goes on without a process that is lost.
 
     Before each step it keeps what a step changes before its gradients are summed: buffers, random numbers and
     the place in the pass. Weights and the optimiser's state change after the last exchange.
