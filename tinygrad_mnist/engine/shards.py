@@ -8,7 +8,7 @@ walk and the compiler need it, and none of them knows how processes talk to each
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -39,6 +39,17 @@ class Exchange(Protocol):
 
     def any(self, flag: bool) -> bool:
         """Return whether the flag is true in any process."""
+
+
+def prepared(exchange: Exchange, likes: Sequence[Array]) -> Callable[[Sequence[Array]], Sequence[Array]]:
+    """Return what sums arrays that look as some do, again and again.
+
+    It is quicker than `Exchange.sum` where the exchange has a method ``prepared``. The sums hold until the
+    next exchange.
+    """
+    make: Any = getattr(exchange, "prepared", None)
+    found: Callable[[Sequence[Array]], Sequence[Array]] = exchange.sum if make is None else make(likes)
+    return found
 
 
 class ExchangeFailure(Exception):

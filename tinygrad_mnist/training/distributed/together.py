@@ -104,7 +104,7 @@ def agree(communicator: Communicator, *, stop: bool, interrupts: Interrupts | No
         If one has an interrupt, with the number of its signal.
     """
     pending = None if interrupts is None else interrupts.pending
-    stops, interrupted = communicator.sum([np.array([stop, pending is not None], np.int64)])[0]
+    stops, interrupted = communicator.sum([np.array([stop, pending is not None], np.int64)], lent=True)[0]
     if interrupted:
         arguments = next(one for one in communicator.gather(pending and pending.args) if one is not None)
         if interrupts is None:
