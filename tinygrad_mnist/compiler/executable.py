@@ -407,7 +407,7 @@ class Executable:
         if instruction.refuse is not None:
             self._exchanged += 1
         try:
-            self._run(instruction)
+            (self._calls.get(instruction) or self._call_of(instruction))()
         except Refused:
             self._exchanged = len(self._exchanges)
             return False
@@ -418,13 +418,10 @@ class Executable:
 
     def _run(self, instruction: Instruction) -> None:
         """Run an instruction by NumPy, between two parts of the code."""
-        call = self._calls.get(instruction)
-        if call is None:
-            call = self._calls[instruction] = self._call_of(instruction)
-        call()
+        (self._calls.get(instruction) or self._call_of(instruction))()
 
     def _call_of(self, instruction: Instruction) -> Callable[[], None]:
-        """Return what runs an instruction on the arrays of its inputs."""
+        """Return what runs an instruction on the arrays of its inputs, from now on."""
         of = instruction.inputs, instruction.outputs
         inputs, outputs = (_together([self._finder(value) for value in values]) for values in of)
         run, is_single = instruction.run, len(instruction.outputs) == 1
@@ -438,6 +435,7 @@ class Executable:
             for place, result in zip(outputs(), results, strict=True):
                 place[...] = result
 
+        self._calls[instruction] = call
         return call
 
     def _finder(self, value: Value) -> Any:

@@ -101,6 +101,7 @@ class _Exchange:
         self.is_compiled = tracer() is not None
         self._exchange: Exchange | None = None  # for which the sum was prepared
         self._summed: Callable[[Sequence[Array]], Sequence[Array]]
+        self._same = 0, b""  # a number of ranks, and the sums of flags if all have the same gradients
         self._found: tuple[Sequence[Array], tuple[Array, ...]] = (), ()  # the last sums, and those of them here
         # parameters without a gradient here, the order of their axes, and their sums
         self.others: list[tuple[Tensor, Any, Array]] = []
@@ -160,7 +161,10 @@ class _Exchange:
         ]
 
     def _require_same(self, flags: Array) -> None:
-        if flags.tobytes() != (self.flags * np.float32(self.owner.ranks)).tobytes():
+        ranks = self.owner.ranks
+        if ranks != self._same[0]:
+            self._same = ranks, (self.flags * np.float32(ranks)).tobytes()
+        if flags.tobytes() != self._same[1]:
             self._raise_other(flags.tolist())
 
     def _raise_other(self, flags: Sequence[float]) -> None:

@@ -32,7 +32,7 @@ from tinygrad_mnist.training.distributed.gradients import GradientSum
 from tinygrad_mnist.training.distributed.recovery import Recovery, again_if_lost
 from tinygrad_mnist.training.distributed.sharing import portions, shard_of, share_of
 from tinygrad_mnist.training.distributed.slowness import StepTimes
-from tinygrad_mnist.training.distributed.together import agree, begin, require_same_state, whole_batch
+from tinygrad_mnist.training.distributed.together import Boundary, begin, require_same_state, whole_batch
 from tinygrad_mnist.training.errors import DivergedError, TrainingError
 from tinygrad_mnist.training.lints.lints import Lints
 from tinygrad_mnist.training.loop.average import WeightAverage
@@ -350,7 +350,7 @@ class Training:
         ):
             if self.communicator is not None:
                 again_if_lost(self.communicator, partial(begin, self, self.communicator))
-                self._times = StepTimes(self.communicator)
+                self._times, self._boundary = StepTimes(self.communicator), Boundary(self.communicator)
             if self.complete:
                 done = count_text(self.step, "step")
                 self.notify(f"this training is finished, after {done}; for more, name more epochs")
@@ -460,7 +460,7 @@ class Training:
             if self.batch_number == 0:
                 self._tell("on_epoch_end")
         if self.communicator is not None:
-            self.stopped |= agree(self.communicator, stop=self._asked_to_stop, interrupts=self._interrupts)
+            self.stopped |= self._boundary.agree(stop=self._asked_to_stop, interrupts=self._interrupts)
         elif self._interrupts is not None:
             self._interrupts.take()
 
