@@ -133,6 +133,8 @@ class Executable:
             self._code = machine.load(found.code, ["part0"], found.needed, symbols=symbols)
             self._steps = [("part0", None)]
         self._exchanges = [step for _, step in self._steps if step is not None and step.refuse is not None]
+        calls = [step for _, step in self._steps if step is not None]
+        self._computes = len(calls) > len(self._exchanges)  # whether NumPy runs more than exchanges
         self._exchanged = 0  # the exchanges that the run under way, or one that did not hold, has made
         self.failure: Exception | None = None  # of what is outside, in the last run
         kind = ctypes.CFUNCTYPE(ctypes.c_int32)
@@ -378,7 +380,7 @@ class Executable:
 
     def _run_all(self) -> None:
         """Run all parts, as far as the conditions hold, and other processes take part."""
-        with np.errstate(all="ignore") if len(self._parts) > 1 else nullcontext():
+        with np.errstate(all="ignore") if self._computes else nullcontext():
             for part in self._parts:
                 if not isinstance(part, Instruction):
                     if not part():

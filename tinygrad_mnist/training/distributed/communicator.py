@@ -250,7 +250,7 @@ class Communicator:
 
     def _exchange(self, kind: int, size: int, method: Callable[..., Any], *arguments: Any) -> Any:
         """Call a collective method of MPI, under the time limit."""
-        if os.getpid() != self._pid:
+        if _pid != self._pid:
             raise ExchangeError("a process that was forked from a rank takes no part in its exchanges")
         if self._busy:
             raise ExchangeError(
@@ -357,6 +357,18 @@ class Communicator:
             self.mpi.Revoke()
         self.waited += perf_counter() - began
         return lost
+
+
+_pid = os.getpid()  # to ask the system costs as much as a third of a small exchange
+
+
+def _after_fork() -> None:
+    global _pid
+    _pid = os.getpid()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class _Sealed(NamedTuple):

@@ -102,7 +102,7 @@ class _Exchange:
         self._exchange: Exchange | None = None  # for which the sum was prepared
         self._summed: Callable[[Sequence[Array]], Sequence[Array]]
         self._same = 0, b""  # a number of ranks, and the sums of flags if all have the same gradients
-        self._found: tuple[Sequence[Array], tuple[Array, ...]] = (), ()  # the last sums, and those of them here
+        self._found: tuple[Sequence[Array], tuple[Array, ...]] = (), ()  # the last sums, and those here
         # parameters without a gradient here, the order of their axes, and their sums
         self.others: list[tuple[Tensor, Any, Array]] = []
 
