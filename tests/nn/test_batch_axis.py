@@ -41,6 +41,9 @@ SAMPLES = {
     "there and back": (lambda: np.maximum(LAYER(X).T, 0).T, 1),
     "a sequence, moved": (lambda: np.swapaxes(LAYER(np.zeros((12, 5, 6), np.float32)), 1, 2), 1),
     "with one number a column": (lambda: LAYER(X) * np.ones(24, np.float32), 1),
+    "a stack over time": (lambda: np.swapaxes(np.stack([LAYER(X)] * 5), 0, 1), 1),
+    "the last in time": (lambda: np.stack([LAYER(X)] * 5)[-1], 1),
+    "less its mean": (lambda: LAYER(X) - np.mean(LAYER(X), axis=0), 1),
     "a sum over columns": (lambda: np.sum(LAYER(X), axis=1), 1),
 }
 ELSEWHERE = {
@@ -49,7 +52,7 @@ ELSEWHERE = {
     "multiplied from the left": lambda: WEIGHT[:7] @ X.T,
     "a length that does not fit": lambda: WEIGHT[:, :5].reshape(5, 24) @ LAYER(X).T,
     "a product over samples": lambda: LAYER(X).T @ LAYER(X),
-    "a mean over samples": lambda: np.mean(LAYER(X), axis=0),
+    "a product over samples, less another": lambda: (LAYER(X).T @ LAYER(X) - np.eye(24)).reshape(-1),
 }
 
 

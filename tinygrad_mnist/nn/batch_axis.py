@@ -1,9 +1,10 @@
 """Whether a Tensor holds samples of the batch, where several processes share one: by how it was made.
 
 Each process has some rows of the batch, and all of the weights. So a mask that is drawn for samples is cut,
-and one for weights is not; and a sum over samples is one part of a sum, that over weights is the whole. Shapes
-alone do not tell: a weight may have as many rows as the batch. The tape does: samples come in as arrays,
-weights as Parameters, which have names.
+and one for weights is not; a sum over samples is a part of one, and a sum over weights is the whole. Shapes
+alone do not tell: a weight may have as many rows as the batch. The tape does: samples come in as arrays, and
+weights as Parameters, which have names. Where it does not know, as of what an operation does with the axes,
+shapes decide.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ Axes = frozenset[int]
 
 _NONE: Final[Axes] = frozenset()
 _FIRST: Final[Axes] = frozenset({0})
-_SOMEWHERE: Final[Axes] = frozenset({-1})
+_UNKNOWN: Final[Axes] = frozenset({-100})
+_SUMMED: Final[Axes] = frozenset({-200})
+"""Of what is a sum over samples, such as a product of two matrices along them."""
 
 
 def rows_each(value: TensorLike, shard: Shard) -> int | None:
@@ -44,10 +47,10 @@ def rows_each(value: TensorLike, shard: Shard) -> int | None:
         axes = _axes_of(origin, shard.rows)
         if axes and not (fits and 0 in axes):
             raise ValueError(
-                f"an array of shape {value.shape} comes from the batch, but its first axis is not that of the "
-                f"samples, of which this process has {shard.rows}; where several processes share a batch, "
-                "dropout and losses with reduction='sum' need the samples along the first axis: transpose "
-                "after them, or use reduction='mean'"
+                f"an array of shape {value.shape} comes from the batch, but its first axis is not that of "
+                f"the samples, of which this process has {shard.rows}; where several processes share a "
+                "batch, dropout and losses with reduction='sum' need the samples along the first axis: "
+                "transpose after them, or use reduction='mean'"
             )
         fits = bool(axes)
     return value.shape[0] // shard.rows if fits else None
@@ -86,8 +89,8 @@ def _arguments(node: Node, found: dict[Node, Axes], rows: int) -> Iterator[tuple
         elif is_elementwise and (any(known) or (array.shape in of_weights and array.shape[0] != rows)):
             continue  # the mask of samples that are known, or of a weight
         else:  # an array that is on no tape, such as the batch itself
-            fitting = (axis for axis, length in enumerate(array.shape) if length and length % rows == 0)
-            yield array, frozenset([axis for axis in fitting][:1])
+            fitting = [axis for axis, length in enumerate(array.shape) if length and length % rows == 0]
+            yield array, frozenset(fitting[:1])
 
 
 def _axes_of_result(node: Node, arguments: Iterable[tuple[Any, Axes]], rows: int) -> Axes:
@@ -98,26 +101,20 @@ def _axes_of_result(node: Node, arguments: Iterable[tuple[Any, Axes]], rows: int
         return _FIRST if given or node.arrays is None else _NONE
     if not given or not shape:
         return _NONE
-    array, axes = given[0]
-    if _SOMEWHERE not in axes:
+    followed = [(array, axes) for array, axes in given if axes != _SUMMED]
+    if not followed:
+        return _SUMMED
+    axes = followed[0][1]
+    if axes != _UNKNOWN:
         if node.op.kind == "elementwise":  # shapes are aligned at their ends
-            moved = [(len(shape) - one.ndim, of_one) for one, of_one in given]
-            return frozenset(axis + (by if axis >= 0 else 0) for by, of_one in moved for axis in of_one)
+            moved = [{axis + len(shape) - one.ndim for axis in of_one} for one, of_one in followed]
+            return frozenset(axis for of_one in moved for axis in of_one if axis >= 0) or _UNKNOWN
         if node.op.name == "transpose":
             order = node.static.get("axes") or range(len(shape))[::-1]
             return frozenset(to for to, axis in enumerate(order) if axis % len(shape) in axes)
         if node.op.name == "matmul" and len(shape) == 2:
-            return _axes_of_product(node, given) or _SOMEWHERE
-        if node.op.samples == "reduction" and array.ndim and _is_reduced(node, array.ndim, axes):
-            return _SOMEWHERE
-    return _FIRST if shape[0] % rows == 0 else _SOMEWHERE
-
-
-def _is_reduced(node: Node, ndim: int, axes: Axes) -> bool:
-    """Return whether a reduction of one array goes over its samples."""
-    over = node.static.get("axis")
-    reduced = range(ndim) if over is None else over if isinstance(over, tuple) else (over,)
-    return any(axis % ndim in axes for axis in reduced)
+            return _axes_of_product(node, followed) or _SUMMED
+    return _FIRST if shape[0] % rows == 0 else _UNKNOWN  # layers have samples along the first axis
 
 
 def _axes_of_product(node: Node, given: Iterable[tuple[Any, Axes]]) -> Axes:
