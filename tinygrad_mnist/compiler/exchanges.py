@@ -16,11 +16,9 @@ from tinygrad_mnist.compiler import lowering
 from tinygrad_mnist.compiler.symbols import Symbol, as_symbol
 from tinygrad_mnist.engine import shards
 from tinygrad_mnist.engine.tensor import Tensor, _lift
+from tinygrad_mnist.ops.exchange import FAR
 
 Tracing = Any  # `trace.Tracer`, which stands above
-
-FAR: Final = 1e6
-"""How many variances the square of a mean may be; else eager takes the statistics, by a second exchange."""
 
 
 def _sums(tracing: Tracing, *given: Any) -> list[Tensor]:
