@@ -1,11 +1,16 @@
 """How a process knows that it is one of several: by what mpiexec and Slurm put into the environment."""
 
 import os
+import signal
 import subprocess
 import sys
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from tinygrad_mnist.cli import start
+from tinygrad_mnist.cli.output import notify, show
 from tinygrad_mnist.cli.start import Start, find_start
 
 SECOND = {"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "2"}
@@ -64,6 +69,30 @@ def test_of_several_processes_the_first_says_what_is_wrong() -> None:
     assert second.returncode == 2
     assert second.stderr.startswith("tinygrad-mnist: rank 1 on ")
     assert second.stderr.endswith(first.stderr.removeprefix("tinygrad-mnist: "))
+
+
+def test_who_writes_in_the_place_of_a_lost_first_one_prints(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in SECOND.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    ranks: Any = SimpleNamespace(is_writer=False)
+
+    def say(what: str) -> None:
+        show(f"shown {what}")
+        notify(f"told {what}")
+
+    with start.as_one_of_several():
+        say("at first")
+        start.join(ranks)
+        say("joined")
+        ranks.is_writer = True
+        say("as the one that writes")
+    assert capsys.readouterr() == (
+        "shown as the one that writes\n",
+        "tinygrad-mnist: told as the one that writes\n",
+    )
 
 
 def test_neither_mpi_nor_numpy_is_loaded_to_know_it() -> None:
