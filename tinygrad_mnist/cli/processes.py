@@ -126,7 +126,7 @@ def little_work(choice: Choice, processes: int) -> str | None:
     processes : int
         How many there are.
     """
-    from tinygrad_mnist.training.distributed.profit import advice, estimate
+    from tinygrad_mnist.training.distributed.speedup_estimate import advice, estimate
     from tinygrad_mnist.training.recipe.models import known_costs, state_outline
 
     recipe, dataset = choice.recipe, choice.dataset

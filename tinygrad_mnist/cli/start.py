@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from tinygrad_mnist.training.distributed.tie import Tie
+    from tinygrad_mnist.training.distributed.launcher_link import Tie
 
 
 FIRST_SPEAKS: Final = 2.0
@@ -156,9 +156,7 @@ def as_one_of_several() -> Iterator[Callable[[int], int]]:
 
 
 def _find_tie(rank: int) -> Tie | None:
-    if "TINYGRAD_MNIST_LAUNCHER" not in os.environ:
-        return None
-    from tinygrad_mnist.training.distributed.tie import find_tie
+    from tinygrad_mnist.training.distributed.launcher_link import find_tie
 
     return find_tie(rank)
 

@@ -40,7 +40,7 @@ sys.exit(max([rank.wait() for rank in ranks]) and 77)
 
 RANK = """
 import os, sys, time
-from tinygrad_mnist.training.distributed.tie import find_tie
+from tinygrad_mnist.training.distributed.launcher_link import find_tie
 rank = int(os.environ["OMPI_COMM_WORLD_RANK"])
 print("lost ")  # before it has the streams of the launcher
 sys.stdout.flush()

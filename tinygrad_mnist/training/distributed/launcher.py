@@ -32,7 +32,7 @@ from types import FrameType
 from typing import Any, Final
 
 from tinygrad_mnist.extras import missing_package
-from tinygrad_mnist.training.distributed.tie import LAUNCHER
+from tinygrad_mnist.training.distributed.launcher_link import LAUNCHER
 from tinygrad_mnist.training.errors import TrainingError
 
 START_LIMIT: Final = 120.0
