@@ -14,7 +14,7 @@ import pytest
 from tinygrad_mnist.cli import main
 from tinygrad_mnist.cli.processes import little_work
 from tinygrad_mnist.training import find_recipe
-from tinygrad_mnist.training.distributed import launcher
+from tinygrad_mnist.training.distributed import open_mpi
 
 ROOT = Path(__file__).parents[2]
 
@@ -25,7 +25,7 @@ def no_start(monkeypatch: pytest.MonkeyPatch) -> None:
         raise AssertionError("something was started")
 
     for name in ("Popen", "run"):
-        monkeypatch.setattr(launcher.subprocess, name, started)
+        monkeypatch.setattr(open_mpi.subprocess, name, started)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_misuse_is_said_before_anything_is_started(
 def test_without_the_extra_it_is_named(
     monkeypatch: pytest.MonkeyPatch, no_start: None, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(launcher, "find_spec", lambda name: None)
+    monkeypatch.setattr(open_mpi, "find_spec", lambda name: None)
     assert main(["train", "--processes", "2"]) == 1
     assert 'pip install "tinygrad_mnist[mpi]"' in capsys.readouterr().err
 

@@ -62,7 +62,8 @@ def launched(arguments: argparse.Namespace) -> int | None:
         return None
     if arguments.processes in (None, 1):
         return None
-    from tinygrad_mnist.training.distributed.launcher import find_launch, launch, usable_cores
+    from tinygrad_mnist.training.distributed.launcher import launch
+    from tinygrad_mnist.training.distributed.open_mpi import find_launch, usable_cores
 
     made = find_launch(arguments.processes, _program(arguments.words))
     threads, cores = arguments.processes * (arguments.threads or 1), usable_cores()
