@@ -104,6 +104,47 @@ def test_a_program_that_starts_no_rank_is_explained_by_what_it_prints() -> None:
     assert said == ["mpiexec has started none of the 2 processes; MPI says: no slots"]
 
 
+def test_nothing_is_left_of_processes_that_have_not_told_of_themselves(tmp_path: Path) -> None:
+    said: list[str] = []
+    child = (
+        "import os, sys, time; name = sys.argv[1]; open(name + 'part', 'w').write(str(os.getpid()));"
+        "os.rename(name + 'part', name); time.sleep(60)"
+    )
+    source = f"""
+        import glob, subprocess
+        folder = {str(tmp_path)!r}
+        os.setpgid(0, 0)
+        subprocess.Popen([sys.executable, "-c", {child!r}, f"{{folder}}/{{rank}}"], stdout=-3, stderr=-3)
+        while len(glob.glob(f"{{folder}}/?")) < 2:
+            time.sleep(0.02)
+        end(0)
+    """
+    assert launch(made(source), said.append) == 0
+    for file in tmp_path.iterdir():
+        pid = int(file.read_text())
+        state = Path(f"/proc/{pid}/stat")
+        if state.parent.parent.joinpath("self").exists():
+            assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] in "ZX"
+        else:
+            with pytest.raises(ProcessLookupError):
+                os.kill(pid, 0)
+
+
+def test_what_the_second_process_finds_before_mpi_is_said_by_the_launcher(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(launcher, "KILL_LIMIT", 0.2)
+    said: list[str] = []
+    source = """
+        if rank == 1:
+            tie.end(1, "a package is missing")
+            sys.exit(1)
+        time.sleep(60)
+    """
+    assert launch(made(source), said.append) == 1
+    assert said == ["rank 1 of 2: a package is missing"]
+
+
 @pytest.mark.skipif(
     threading.current_thread() is not threading.main_thread(), reason="signals reach the main thread alone"
 )

@@ -132,6 +132,7 @@ class _Rank:
     pid: int | None = None
     has_joined: bool = False
     status: int | None = None
+    unsaid: str | None = None
     is_gone: bool = False
     text: bytes = b""
 
@@ -174,13 +175,12 @@ class _Course:
                 self._step(None if self.deadline is None else max(0.0, self.deadline - monotonic()))
             self.process.wait()
             # what the ranks have told last; they have ended, or else they end now that mpiexec is gone
-            limit = monotonic() + END_LIMIT
+            limit = monotonic() + (KILL_LIMIT if self.is_killing else END_LIMIT)
             while any(not rank.is_gone for rank in self.ranks) and monotonic() < limit:
                 for rank in self.ranks:
                     with suppress(OSError):
                         rank.tie.shutdown(socket.SHUT_WR)
                 self._step(0.1)
-            self._kill_ranks()
 
     def _step(self, seconds: float | None) -> None:
         for key, _ in self.selector.select(seconds):
@@ -218,7 +218,7 @@ class _Course:
                     rank.tie.send(bytes(self.caught[:1]))
         rank.has_joined = rank.has_joined or "joined" in word
         if "status" in word:
-            rank.status = word["status"]
+            rank.status, rank.unsaid = word["status"], word["unsaid"]
             if rank.status:
                 self._end_within(END_LIMIT, None)
 
@@ -276,20 +276,12 @@ class _Course:
             self.deadline = monotonic() + KILL_LIMIT
             return
         self.deadline = None
-        self.process.kill()
-        self._kill_ranks()
-
-    def _kill_ranks(self) -> None:
-        for rank in self.ranks:
-            if not rank.is_gone and rank.pid is not None:
-                with suppress(OSError):
-                    os.kill(rank.pid, signal.SIGKILL)
+        _kill_session(self.process.pid)
 
     def close(self) -> None:
-        """Leave nothing running."""
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
+        """Leave nothing running, also of processes that have not told of themselves yet."""
+        _kill_session(self.process.pid)
+        self.process.wait()
         if self.process.stdout is not None:
             self.process.stdout.close()
         for rank in self.ranks:
@@ -304,11 +296,16 @@ class _Course:
             for rank in self.ranks
             if rank.number is not None and rank.status is not None
         )
-        if told and (told[0][1] == 0 or not self.lost or self.caught):
-            return told[0][1]
-        if self.caught and not told:
+        says = not told or (told[0][0] != 0 and 0 not in self.lost)  # in place of the first one
+        if self.caught and says:
             notify("interrupted")
             return 128 + self.caught[0]
+        unsaid = [rank for rank in self.ranks if rank.unsaid is not None]
+        if says and unsaid:
+            notify(f"rank {unsaid[0].number} of {self.processes}: {unsaid[0].unsaid}")
+            return unsaid[0].status or 1
+        if told and (told[0][1] == 0 or not self.lost or self.caught):
+            return told[0][1]
         notify(self._sentence())
         return (told[0][1] if told else 0) or 1
 
@@ -321,3 +318,29 @@ class _Course:
             what = f"rank {self.lost[0]} of {self.processes} ended before the training was done"
         said = " ".join(re.sub("-{5,}", "", self.words.decode(errors="replace")).split())
         return f"{what}{said and f'; MPI says: {said}'}"
+
+
+# ---- the processes of a session --------------------------------------------------------------------------
+
+
+def _kill_session(leader: int) -> None:
+    """Kill the processes of a session, and those that they start meanwhile."""
+    killed: set[int] = set()
+    while found := set(_session(leader)) - killed:
+        for pid in found:
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        killed |= found
+
+
+def _session(leader: int) -> Iterator[int]:
+    """Yield the numbers of the processes of a session, also of those whose parent has ended."""
+    if Path("/proc/self").exists():
+        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    else:
+        listed = subprocess.run(["ps", "-A", "-o", "pid="], capture_output=True, text=True, check=False)
+        pids = [int(word) for word in listed.stdout.split()]
+    for pid in pids:
+        with suppress(OSError):  # it has ended
+            if os.getsid(pid) == leader:
+                yield pid
