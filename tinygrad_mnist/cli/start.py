@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Any, TextIO
 
     from tinygrad_mnist.training.distributed.communicator import Communicator
-    from tinygrad_mnist.training.distributed.tie import Tie
+    from tinygrad_mnist.training.distributed.launcher_link import Tie
 
 
 FIRST_SPEAKS: Final = 2.0
@@ -57,6 +57,10 @@ _VARIABLES: Final = (
 In a batch script Slurm sets ``SLURM_PROCID`` and ``SLURM_NTASKS`` for the script itself, which is one
 process: only a step that srun has started has ``SLURM_STEP_NUM_TASKS``.
 """
+
+
+_RANKS_ON_A_MACHINE: Final = ("OMPI_COMM_WORLD_LOCAL_RANK", "SLURM_LOCALID", "MPI_LOCALRANKID")
+"""What numbers the processes of a machine."""
 
 
 def find_start(environment: Mapping[str, str] | None = None) -> Start | None:
@@ -133,13 +137,19 @@ def keep(sentence: str) -> None:
     _kept = sentence
 
 
+def _leads_its_machine() -> bool:
+    """Return whether this is the first process on its machine."""
+    return any(os.environ.get(name) == "0" for name in _RANKS_ON_A_MACHINE)
+
+
 def _say_alone(rank: int) -> None:
     """Print the sentence that was kept, if the first process does not end all with its own within seconds.
 
-    A mistake in the command is found by each process for itself. If one ended before the first has printed
-    it, mpiexec would end that one too, and the user would not learn of it.
+    What is wrong with a machine, as a package or a file that is missing, is found by each process for itself.
+    If one ended before the first has printed it, mpiexec would end that one too, and the user would not learn
+    of it. On one machine it is the same for all, and so the first one of each machine speaks.
     """
-    if _kept is not None:
+    if _kept is not None and _leads_its_machine():
         import platform
 
         time.sleep(FIRST_SPEAKS)
@@ -184,19 +194,18 @@ def as_one_of_several() -> Iterator[Callable[[int], int]]:
 
 
 def _find_tie(rank: int) -> Tie | None:
-    if "TINYGRAD_MNIST_LAUNCHER" not in os.environ:
-        return None
-    from tinygrad_mnist.training.distributed.tie import find_tie
+    from tinygrad_mnist.training.distributed.launcher_link import find_tie
 
     return find_tie(rank)
 
 
 def _told(status: int, rank: int) -> int:
-    if status and rank and "mpi4py.MPI" not in sys.modules:
-        _say_alone(rank)
+    is_silent = status != 0 and rank != 0 and "mpi4py.MPI" not in sys.modules
     if _tie is not None:
         sys.stdout.flush()
-        _tie.end(status)
+        _tie.end(status, _kept if is_silent else None)
+    elif is_silent:
+        _say_alone(rank)
     return status
 
 

@@ -177,7 +177,7 @@ def _train(arguments: argparse.Namespace) -> int:
     compilation.require(arguments.jit)
     if arguments.tensorboard:
         tensorboard.require_tensorboard()
-    if (status := processes.launched(arguments)) is not None:
+    if (status := processes.launched(arguments, chosen and chosen[0])) is not None:
         return status
     shared_options.use_threads(arguments)
     with processes.together() as communicator:
