@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from tinygrad_mnist.engine.shards import Refused
-from tinygrad_mnist.training.distributed.launcher import find_mpiexec
+from tinygrad_mnist.training.distributed.open_mpi import find_mpiexec
 from tinygrad_mnist.training.errors import TrainingError
 
 ROOT = Path(__file__).parents[1]
