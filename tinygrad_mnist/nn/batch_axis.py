@@ -1,4 +1,4 @@
-"""Whether a Tensor holds samples of the batch, where several processes share one: by how it was made.
+"""The axes of a Tensor along which there are samples of a batch that several processes share.
 
 Each process has some rows of the batch, and all of the weights. So a mask that is drawn for samples is cut,
 and one for weights is not; a sum over samples is a part of one, and a sum over weights is the whole. Shapes
