@@ -138,7 +138,8 @@ for victim, event, step, exchange, done, jit in json.loads(sys.argv[2]):
     resumed = train(Heard(), jit, resume=f"{folder}/{me}.npz" if done else None)
     print(json.dumps({
         "me": me, "same": same(found, resumed), "steps": heard.steps, "evaluations": heard.evaluations,
-        "decisions": heard.decisions, "passes": heard.passes, "notices": heard.notices, "ranks": [ranks, communicator.size],
+        "decisions": heard.decisions,
+        "passes": heard.passes, "notices": heard.notices, "ranks": [ranks, communicator.size],
         "lost": communicator.lost, "begins": writes.begins, "written": writes.steps,
         "writer": [was_writer, communicator.is_writer],
     }), flush=True)
