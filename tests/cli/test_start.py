@@ -1,11 +1,16 @@
 """How a process knows that it is one of several: by what mpiexec and Slurm put into the environment."""
 
 import os
+import signal
 import subprocess
 import sys
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from tinygrad_mnist.cli import start
+from tinygrad_mnist.cli.output import notify, show
 from tinygrad_mnist.cli.start import Start, find_start
 
 SECOND = {"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "2"}
@@ -88,6 +93,30 @@ def test_an_interrupt_at_the_very_start_is_said_by_the_first_process() -> None:
     for rank, sentence in (("0", "tinygrad-mnist: interrupted\n"), ("1", "")):
         ran = run(source, **{**SECOND, "OMPI_COMM_WORLD_RANK": rank})
         assert (ran.returncode, ran.stderr) == (130, sentence)
+
+
+def test_who_writes_in_the_place_of_a_lost_first_one_prints(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in SECOND.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    ranks: Any = SimpleNamespace(is_writer=False)
+
+    def say(what: str) -> None:
+        show(f"shown {what}")
+        notify(f"told {what}")
+
+    with start.as_one_of_several():
+        say("at first")
+        start.join(ranks)
+        say("joined")
+        ranks.is_writer = True
+        say("as the one that writes")
+    assert capsys.readouterr() == (
+        "shown as the one that writes\n",
+        "tinygrad-mnist: told as the one that writes\n",
+    )
 
 
 def test_neither_mpi_nor_numpy_is_loaded_to_know_it() -> None:

@@ -58,8 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     """Run one command; return its exit status."""
-    from tinygrad_mnist.cli.interrupts import SENTENCE, status_of
+    from tinygrad_mnist.cli.interrupts import SENTENCE
     from tinygrad_mnist.cli.start import speaks
+    from tinygrad_mnist.exit_status import status_of
 
     try:
         from tinygrad_mnist.cli.parser import make_parser

@@ -97,6 +97,19 @@ def test_a_rank_that_dies_later_does_not_matter_if_the_first_one_is_content() ->
     assert said == []
 
 
+def test_a_rank_that_mpi_does_not_bring_to_the_others_ends_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launcher, "START_LIMIT", 1.0)
+    said: list[str] = []
+    source = """
+        if rank == 0:
+            tie.join()
+        time.sleep(60)
+    """
+    assert launch(made(source), said.append) == 1
+    (sentence,) = said
+    assert sentence.startswith("MPI has not brought all processes together after 1 s")
+
+
 def test_a_program_that_starts_no_rank_is_explained_by_what_it_prints() -> None:
     said: list[str] = []
     command = (sys.executable, "-c", "print('-' * 74); print('no  slots'); print('-' * 74)")
@@ -176,6 +189,39 @@ def test_a_signal_reaches_the_first_rank_which_takes_its_time(
     sender.join()
     assert said == []
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.skipif(
+    threading.current_thread() is not threading.main_thread(), reason="signals reach the main thread alone"
+)
+def test_a_signal_that_the_program_takes_otherwise_reaches_no_rank(tmp_path: Path) -> None:
+    came: list[int] = []
+    said: list[str] = []
+    source = f"""
+        tie.join()
+        open({str(tmp_path)!r} + f"/{{rank}}", "w").close()
+        while not os.path.exists({str(tmp_path)!r} + "/go"):
+            time.sleep(0.02)
+        end(rank)
+    """
+
+    def send() -> None:
+        while len(list(tmp_path.iterdir())) < 2:
+            threading.Event().wait(0.02)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        threading.Event().wait(0.3)
+        (tmp_path / "go").touch()
+
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: came.append(number))
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        assert launch(made(source), said.append) == 0  # of the first rank, which lives
+    finally:
+        sender.join()
+        signal.signal(signal.SIGUSR1, before)
+    assert came == [signal.SIGUSR1]
+    assert said == []
 
 
 def test_ranks_save_and_end_when_the_launcher_is_killed(tmp_path: Path) -> None:

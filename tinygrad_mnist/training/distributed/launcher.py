@@ -31,7 +31,7 @@ from tinygrad_mnist.training.distributed.launcher_link import LAUNCHER
 from tinygrad_mnist.training.distributed.open_mpi import Launch
 
 START_LIMIT: Final = 120.0
-"""Seconds after which all processes have to be there, counted from the first."""
+"""Seconds after which MPI has to have brought all processes together."""
 
 END_LIMIT: Final = 20.0
 """Seconds that the others have to end once one process has ended with an error."""
@@ -39,7 +39,9 @@ END_LIMIT: Final = 20.0
 KILL_LIMIT: Final = 3.0
 """Seconds that mpiexec has to end the processes, which takes it half of one."""
 
-_PASSED_ON: Final = ("SIGINT", "SIGTERM", "SIGHUP")
+_PASSED_ON: Final = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
 _PATH_LIMIT: Final = 90
 """What a path of a socket may be long, with its name: 104 bytes on macOS, 108 on Linux."""
 _WORDS: Final = 20_000
@@ -95,7 +97,7 @@ def _short_folder() -> Iterator[Path]:
 def _noted_signals() -> Iterator[socket.socket]:
     """Note the signals that are passed on; each is a byte that can be read from the socket.
 
-    Those that are ignored, as SIGHUP under nohup, stay ignored.
+    Those that are ignored, as SIGHUP under nohup, stay ignored. Others that the program takes are there, too.
     """
     read, write = socket.socketpair()
     read.setblocking(False)
@@ -108,8 +110,7 @@ def _noted_signals() -> Iterator[socket.socket]:
 
     if threading.current_thread() is threading.main_thread():
         wakeup = signal.set_wakeup_fd(write.fileno(), warn_on_full_buffer=False)
-        for name in _PASSED_ON:
-            number = getattr(signal, name)
+        for number in _PASSED_ON:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 before[number] = signal.signal(number, note)
     try:
@@ -165,7 +166,7 @@ class _Course:
         """Wait until mpiexec has ended, and do what is to be done until then."""
         assert self.process.stdout is not None
         os.set_blocking(self.process.stdout.fileno(), False)
-        self._end_within(START_LIMIT, f"not all processes were there after {START_LIMIT:g} s")
+        self._end_within(START_LIMIT, f"MPI has not brought all processes together after {START_LIMIT:g} s")
         with selectors.DefaultSelector() as selector:
             self.selector = selector
             selector.register(self.listener, selectors.EVENT_READ, self._accept)
@@ -195,8 +196,6 @@ class _Course:
         rank = _Rank(tie)
         self.ranks.append(rank)
         self.selector.register(tie, selectors.EVENT_READ, lambda: self._hear(rank))
-        if len(self.ranks) == self.processes and self.fault is not None:
-            self.deadline = self.fault = None
 
     def _hear(self, rank: _Rank) -> None:
         try:
@@ -216,7 +215,10 @@ class _Course:
                 socket.send_fds(rank.tie, [b"\0"], [1, 2])
                 if self.caught and rank.number == 0:
                     rank.tie.send(bytes(self.caught[:1]))
-        rank.has_joined = rank.has_joined or "joined" in word
+        if "joined" in word:
+            rank.has_joined = True
+            if self._have_joined() and self.fault is not None:
+                self.deadline = self.fault = None
         if "status" in word:
             rank.status, rank.unsaid = word["status"], word["unsaid"]
             if rank.status:
@@ -228,11 +230,13 @@ class _Course:
         if rank.status is None and rank.number is not None and not self.is_killing:
             self.lost.append(rank.number)
         self.selector.unregister(rank.tie)
-        joined = len(self.ranks) == self.processes and all(each.has_joined for each in self.ranks)
-        if not joined:
+        if not self._have_joined():
             self._end_within(KILL_LIMIT, None)
         elif all(each.is_gone for each in self.ranks):
             self._end_within(END_LIMIT, None)
+
+    def _have_joined(self) -> bool:
+        return len(self.ranks) == self.processes and all(rank.has_joined for rank in self.ranks)
 
     def _take_words(self) -> None:
         assert self.process.stdout is not None
@@ -245,6 +249,8 @@ class _Course:
 
     def _take_signals(self) -> None:
         for number in self.signals.recv(64):
+            if number not in _PASSED_ON:
+                continue
             is_hangup = number == getattr(signal, "SIGHUP", None)
             if is_hangup and number in self.caught:  # both the shell and the system send one
                 continue

@@ -408,9 +408,9 @@ class Training:
         if not self.model.training:  # modules of a model in training mode may stay in evaluation mode
             self.model.train()
         if not self._has_begun:
-            self._has_begun = True
             with agreed(self.communicator):  # as where one cannot write
                 self._tell("on_train_begin")
+            self._has_begun = True  # not before: where a process was lost meanwhile, all begin again
             if notice:
                 self.notify(notice)
             self._compile(self.decision)
