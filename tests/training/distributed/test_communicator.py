@@ -90,6 +90,11 @@ VALUES = """
     found["strided, read-only"] = same(
         ranks.sum(views), [total.T, total[::2, ::-3], total, total, np.broadcast_to(total[0], (3, 6))]
     )
+    summed = ranks.prepared(views)
+    first, twice = [list(map(np.copy, summed(given))) for given in (views, [2 * one for one in views])]
+    found["prepared"] = same(first, ranks.sum(views)) and same(twice, [2 * one for one in first])
+    halves = [np.float16([rank]), np.array([rank == 1])]
+    found["prepared, of other dtypes"] = same(ranks.prepared(halves)(halves), ranks.sum(halves))
     found["no array, no elements, no axes"] = ranks.sum([]) == [] and same(
         ranks.sum([np.empty((0, 3), np.float32), np.float32(rank), np.empty((2, 0))]),
         [np.empty((0, 3), np.float32), np.float32(3), np.empty((2, 0))],

@@ -15,7 +15,7 @@ import sys
 import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from itertools import accumulate, pairwise
 from math import inf
 from time import perf_counter, sleep
@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from tinygrad_mnist.engine.shards import Exchange, Refused
 from tinygrad_mnist.training.distributed.errors import ExchangeError, OutOfStepError, RankLostError
-from tinygrad_mnist.training.distributed.liveness import BROADCAST, ENDING, GATHERING, SUM, WORKING, State
+from tinygrad_mnist.training.distributed.liveness import BROADCAST, ENDING, GATHERING, SUM, WORKING
 from tinygrad_mnist.training.distributed.watch import Watch, end_all, say, seconds_of
 from tinygrad_mnist.training.errors import TrainingError
 
@@ -159,12 +159,36 @@ class Communicator:
         RankLostError
             If a rank is lost.
         """
-        return self._summed(arrays, refuses=False, lent=lent)
+        layout = self._layout_of(arrays)
+        for view, array in zip(layout.views, arrays, strict=True):
+            view[...] = array
+        self._sum_in(layout.buffer, layout.size, layout.code)
+        found = zip(layout.views, arrays, strict=True)
+        return [view.astype(array.dtype, copy=not lent) for view, array in found]
+
+    def prepared(self, likes: Sequence[Array]) -> Callable[[Sequence[Array]], Sequence[Array]]:
+        """Return what sums arrays that look as some do; it returns the same lent arrays at each call.
+
+        What arrays look like is not asked again, which takes as long as a small exchange.
+        """
+        buffer, views, size, code = self._layout_of(likes)
+        if any(view.dtype != like.dtype for view, like in zip(views, likes, strict=True)):
+            return partial(self.sum, lent=True)
+
+        def summed(arrays: Sequence[Array]) -> Sequence[Array]:
+            for view, array in zip(views, arrays, strict=True):
+                view[...] = array
+            self._sum_in(buffer, size, code)
+            return views
+
+        return summed
 
     def refuse(self, arrays: Sequence[Array]) -> None:
         """Take part in a sum without values, so that it raises `Refused` everywhere."""
+        layout = self._layout_of(arrays)
+        layout.buffer[:] = 0
         with suppress(Refused):
-            self._summed(arrays, refuses=True)
+            self._sum_in(layout.buffer, layout.size, layout.code, refuses=True)
 
     def any(self, flag: bool) -> bool:
         """Return whether the flag is true in any rank."""
@@ -196,7 +220,7 @@ class Communicator:
             return None
         own, ended = np.array([has_ended], np.int64), np.zeros(1, np.int64)
         began = perf_counter()
-        self._watch.state = State(began, ENDING, self._calls, 0)
+        self._watch.state = (began, ENDING, self._calls, 0)
         try:
             request = self.mpi.Iallreduce(own, ended)
             while not request.Test():
@@ -208,7 +232,7 @@ class Communicator:
             self._lost = True
             return None
         finally:
-            self._watch.state = State(perf_counter(), WORKING, self._calls, 0)
+            self._watch.state = (perf_counter(), WORKING, self._calls, 0)
         self._has_met = ended[0] > 0  # others end, so that this one does not wait for them when it does
         return int(ended[0])
 
@@ -248,45 +272,45 @@ class Communicator:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.setitimer(signal.ITIMER_REAL, _END_SECONDS)
 
-    def _summed(self, arrays: Sequence[Array], *, refuses: bool, lent: bool = False) -> list[Array]:
+    def _layout_of(self, arrays: Sequence[Array]) -> _Layout:
         key = tuple([(array.shape, array.dtype) for array in arrays])
         layout = self._layouts.get(key)
         if layout is None:
             if len(self._layouts) >= _LAYOUTS:
                 self._layouts.clear()
             layout = self._layouts[key] = _Layout.of(arrays)
-        buffer, views, size = layout.buffer, layout.views, layout.size
-        for view, array in zip(views, arrays, strict=True):
-            view[...] = 0 if refuses else array
-        code = (self._calls * 31 + layout.code) % _CODES
+        return layout
+
+    def _sum_in(self, buffer: Array, size: int, code: int, *, refuses: bool = False) -> None:
+        """Sum what lies in the buffer of a layout over all ranks, in place."""
+        code = (self._calls * 31 + code) % _CODES
         buffer[size], buffer[size + 1] = code, refuses
         self._exchange(SUM, size, self.mpi.Allreduce, self._in_place, buffer)
-        if buffer[size] != code * self.size:
+        if buffer.item(size) != code * self.size:
             raise self._told(OutOfStepError(_OUT_OF_STEP))
-        if buffer[size + 1]:
+        if buffer.item(size + 1):
             raise Refused
-        return [view.astype(array.dtype, copy=not lent) for view, array in zip(views, arrays, strict=True)]
 
     def _exchange(self, kind: int, size: int, method: Callable[..., Any], *arguments: Any) -> Any:
         """Call a collective method of MPI, under the time limit."""
-        if os.getpid() != self._pid:
+        if _pid != self._pid:
             raise ExchangeError("a process that was forked from a rank takes no part in its exchanges")
         if self._busy:
             raise ExchangeError(
                 "two threads exchange over one communicator at the same time; give each training its own, "
                 "as MPI.COMM_WORLD.Dup()"
             )
-        began = perf_counter()
+        began, watch = perf_counter(), self._watch
         try:
             self._busy = True
             self._calls += 1
-            self._watch.state = State(began, kind, self._calls, size)
+            watch.state = began, kind, self._calls, size
             return method(*arguments)
         except Exception as error:
             raise self._told(error) from error
         finally:
             ended = perf_counter()
-            self._watch.state = State(ended, WORKING, self._calls, 0)
+            watch.state = ended, WORKING, self._calls, 0
             self._busy = False
             self.waited += ended - began
 
@@ -338,7 +362,7 @@ class Communicator:
         if not is_fault_tolerant():
             return is_done
         began = perf_counter()
-        self._watch.state = State(began, GATHERING, self._calls, 0)
+        self._watch.state = (began, GATHERING, self._calls, 0)
         if not is_done:
             self.mpi.Revoke()
         try:
@@ -346,7 +370,7 @@ class Communicator:
         except Exception:  # that a rank is lost, which all of them are told
             return False
         finally:
-            self._watch.state = State(perf_counter(), WORKING, self._calls, 0)
+            self._watch.state = (perf_counter(), WORKING, self._calls, 0)
             self.waited += perf_counter() - began
 
     def shrink(self) -> list[str]:
@@ -359,7 +383,7 @@ class Communicator:
         from mpi4py import MPI
 
         began = perf_counter()
-        self._watch.state = State(began, GATHERING, self._calls, 0)
+        self._watch.state = (began, GATHERING, self._calls, 0)
         before = self.mpi
         before.Revoke()
         self.mpi = before.Shrink()
@@ -378,6 +402,18 @@ class Communicator:
             self.mpi.Revoke()
         self.waited += perf_counter() - began
         return lost
+
+
+_pid = os.getpid()  # to ask the system costs as much as a third of a small exchange
+
+
+def _after_fork() -> None:
+    global _pid
+    _pid = os.getpid()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class _Sealed(NamedTuple):
@@ -423,7 +459,7 @@ class _Layout(NamedTuple):
     ----------
     buffer : ndarray
         The buffer.
-    views : list of ndarray
+    views : tuple of ndarray
         The places of the arrays in it.
     size : int
         How many values they have.
@@ -432,7 +468,7 @@ class _Layout(NamedTuple):
     """
 
     buffer: Array
-    views: list[Array]
+    views: tuple[Array, ...]
     size: int
     code: int
 
@@ -442,7 +478,7 @@ class _Layout(NamedTuple):
         dtype = _dtype_of(arrays)
         buffer = np.empty(ends[-1] + 2, dtype)
         places = zip(pairwise(ends), arrays, strict=True)
-        views = [buffer[begin:end].reshape(array.shape) for (begin, end), array in places]
+        views = tuple([buffer[begin:end].reshape(array.shape) for (begin, end), array in places])
         return cls(buffer, views, ends[-1], hash((dtype.num, *(array.shape for array in arrays))) % _CODES)
 
 

@@ -84,8 +84,8 @@ class Watch:
 
     Attributes
     ----------
-    state : State
-        What this process does; who exchanges sets it.
+    state : tuple
+        What this process does, as the fields of a `State`; who exchanges sets it.
     """
 
     def __init__(self, comm: Any, hosts: Sequence[str], seconds: float) -> None:
@@ -93,7 +93,7 @@ class Watch:
 
         now = perf_counter()
         self.comm = comm
-        self.state = State(now, WORKING, 0, 0)
+        self.state: tuple[float, int, int, int] = (now, WORKING, 0, 0)
         self._liveness = Liveness(int(comm.rank), hosts, seconds, now)
         threaded = MPI.Query_thread() == MPI.THREAD_MULTIPLE
         self._messages = [_Messages(comm, peer) for peer in self._liveness.peers] if threaded else []
@@ -114,7 +114,7 @@ class Watch:
     def _watch(self) -> None:
         liveness = self._liveness
         while not self._stopped.wait(liveness.interval):
-            now, own = perf_counter(), self.state
+            now, own = perf_counter(), State(*self.state)
             for messages in self._messages:
                 for state in messages.received(now):
                     liveness.hear(messages.peer, state, now)
