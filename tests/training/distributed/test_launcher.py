@@ -40,13 +40,13 @@ sys.exit(max([rank.wait() for rank in ranks]) and 77)
 
 RANK = """
 import os, sys, time
-from tinygrad_mnist.training.distributed.launcher_link import find_tie
+from tinygrad_mnist.training.distributed.launcher_link import find_link
 rank = int(os.environ["OMPI_COMM_WORLD_RANK"])
 print("lost ")  # before it has the streams of the launcher
 sys.stdout.flush()
-tie = find_tie(rank)
+link = find_link(rank)
 def end(status):
-    tie.end(status)
+    link.end(status)
     sys.exit(status)
 """
 
@@ -86,7 +86,7 @@ def test_a_rank_that_dies_before_all_are_joined_ends_the_others(monkeypatch: pyt
 def test_a_rank_that_dies_later_does_not_matter_if_the_first_one_is_content() -> None:
     said: list[str] = []
     source = """
-        tie.join()
+        link.join()
         time.sleep(0.5)
         if rank == 1:
             os.kill(os.getpid(), 9)
@@ -102,7 +102,7 @@ def test_a_rank_that_mpi_does_not_bring_to_the_others_ends_all(monkeypatch: pyte
     said: list[str] = []
     source = """
         if rank == 0:
-            tie.join()
+            link.join()
         time.sleep(60)
     """
     assert launch(made(source), said.append) == 1
@@ -150,7 +150,7 @@ def test_what_the_second_process_finds_before_mpi_is_said_by_the_launcher(
     said: list[str] = []
     source = """
         if rank == 1:
-            tie.end(1, "a package is missing")
+            link.end(1, "a package is missing")
             sys.exit(1)
         time.sleep(60)
     """
@@ -170,7 +170,7 @@ def test_a_signal_reaches_the_first_rank_which_takes_its_time(
         import signal
         came = []
         signal.signal(signal.SIGTERM, lambda number, frame: came.append(number))
-        tie.join()
+        link.join()
         open({str(tmp_path)!r} + f"/{{rank}}", "w").close()
         while not came and rank == 0:
             time.sleep(0.02)
@@ -198,7 +198,7 @@ def test_a_signal_that_the_program_takes_otherwise_reaches_no_rank(tmp_path: Pat
     came: list[int] = []
     said: list[str] = []
     source = f"""
-        tie.join()
+        link.join()
         open({str(tmp_path)!r} + f"/{{rank}}", "w").close()
         while not os.path.exists({str(tmp_path)!r} + "/go"):
             time.sleep(0.02)

@@ -506,14 +506,14 @@ def as_communicator(given: Any) -> Communicator | None:
     --------
     >>> as_communicator(4)
     Traceback (most recent call last):
-    tinygrad_mnist.training.errors.TrainingError: communicator is 4; give one of mpi4py's, as MPI.COMM_WORLD
+    tinygrad_mnist.training.errors.TrainingError: communicator is 4; give mpi4py's, for example MPI.COMM_WORLD
     """
     if given is None or isinstance(given, Ranks):
         found: Any = given
         ranks: Communicator | None = found
         return ranks
     if not hasattr(given, "Get_attr"):
-        raise TrainingError(f"communicator is {given!r}; give one of mpi4py's, as MPI.COMM_WORLD")
+        raise TrainingError(f"communicator is {given!r}; give mpi4py's, for example MPI.COMM_WORLD")
     made: Communicator | None = given.Get_attr(_made())  # by an earlier training: one for all of them
     if made is None or made.closed:
         made = Communicator(given)
