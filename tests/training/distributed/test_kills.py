@@ -72,8 +72,9 @@ for folder in map(Path, sys.argv[2:]):
     last, killed = folder / "last.npz", Killed(folder)
     result = fit(
         model, optim.Adam(model.parameters(), lr=0.01), (x, y), loss=nn.CrossEntropyLoss(), epochs=10,
-        batch_size=16, validation=(x[:32], y[:32]), lint=False, jit="off", callbacks=[killed], communicator=world,
-        checkpoint=last, checkpoint_every="1 steps", resume=last if last.exists() else None,
+        batch_size=16, validation=(x[:32], y[:32]), lint=False, jit="off", callbacks=[killed],
+        communicator=world, checkpoint=last, checkpoint_every="1 steps",
+        resume=last if last.exists() else None,
     )
     print(json.dumps([me, len(result.history.losses), len(result.history.records), result.communicator.lost,
                       killed.longest, killed.last]), flush=True)
