@@ -9,7 +9,8 @@ import subprocess
 import sys
 import textwrap
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -138,10 +139,27 @@ def _mpiexec() -> tuple[str, str | None]:
         return "", str(error)
 
 
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Wait until no other test has processes of MPI: they spin while they wait, and take the cores."""
+    import fcntl  # where Open MPI is, it is, too
+
+    with open(__file__) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed
+        yield
+
+
 def run_launcher(
     command: Sequence[str], timeout: float, **environment: str
 ) -> "subprocess.CompletedProcess[str]":
     """Return the end of a command that starts ranks; past its time, it and they are killed."""
+    with one_at_a_time():
+        return _run_launcher(command, timeout, **environment)
+
+
+def _run_launcher(
+    command: Sequence[str], timeout: float, **environment: str
+) -> "subprocess.CompletedProcess[str]":
     root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
     process = subprocess.Popen(
         command,

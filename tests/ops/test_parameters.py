@@ -348,7 +348,7 @@ def filled(name: str, given: Call, wrap: Callable[[Any], Any]) -> Call:
 
 
 def outcome(name: str, option: str, given: Call, out_is: Callable[[Any], Any], derivatives: bool) -> str:
-    """Return the outcome of a call: "as NumPy", also "with its gradient", "refused", or "not NumPy's", either."""
+    """Return the outcome of a call: "as NumPy", "... with its gradient", "refused", or "not NumPy's"."""
     function = named(name)
     try:
         plain = deepcopy(filled(name, given, np.asarray))  # NumPy may write into it (overwrite_input)

@@ -160,7 +160,8 @@ PROGRAM = """
 """
 
 
-@pytest.mark.parametrize("case", ["inside", pytest.param("outside", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["inside", "outside"])
 def test_processes_end_with_the_message_of_the_one_that_failed(case):
     end = run_processes(3, PROGRAM, case, timeout=30)
     assert end.returncode == 1

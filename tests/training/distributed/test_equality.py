@@ -52,24 +52,26 @@ def assert_processes_train_as_one(ranks, *names):
     assert (done.returncode, done.stdout.split("\n")[:-1], done.stderr) == (0, ["the same"] * ranks, "")
 
 
-def test_three_processes_train_to_the_numbers_of_one():
-    assert_processes_train_as_one(3, "cnn, accumulation")
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("ranks", [2, 3, 4])
 def test_processes_train_to_the_numbers_of_one(ranks):
     assert_processes_train_as_one(ranks, *CASES)
 
 
-SLOW = pytest.mark.slow
-
-
-@pytest.mark.parametrize("ranks", [pytest.param(1, marks=SLOW), 2, pytest.param(3, marks=SLOW), 5])
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [1, 2, 3, 5])
 @pytest.mark.parametrize("name", CASES)
 def test_ranks_train_to_the_numbers_of_one_process(name, ranks):
     train, options = CASES[name]
     found = run_threads(ranks, lambda communicator: train(communicator, **options))
+    assert difference(train(**options), found[0]) < 1e-9
+    assert len(set(map(digest, found))) == 1
+
+
+def test_threads_train_to_the_numbers_of_one():
+    train, options = CASES["cnn, accumulation"]
+    options = {**options, "steps": 6}
+    found = run_threads(3, lambda communicator: train(communicator, **options))
     assert difference(train(**options), found[0]) < 1e-9
     assert len(set(map(digest, found))) == 1
 

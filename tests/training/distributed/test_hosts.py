@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.ranks import ROOT
+from tests.ranks import ROOT, one_at_a_time
 
 pytestmark = pytest.mark.slow
 
@@ -132,8 +132,9 @@ def hosts(tmp_path):
     except subprocess.CalledProcessError as error:
         hosts.remove()
         pytest.skip(f"this system allows no network namespaces: {error.stderr.decode().strip()}")
-    yield hosts
-    hosts.remove()
+    with one_at_a_time():
+        yield hosts
+        hosts.remove()
 
 
 def test_two_hosts_exchange_and_are_known_by_name(hosts):

@@ -180,6 +180,7 @@ def check(words, left, *notices):
         assert word["written"] == ([*range(word["begins"][0] + 1, 13)] if word["writer"][1] else [])
 
 
+@pytest.mark.slow
 def test_those_that_are_left_go_on_to_the_bits_of_a_training_that_was_resumed_without_the_lost_ones(tmp_path):
     apart, of_writer, in_evaluation = losses(
         tmp_path,

@@ -17,6 +17,7 @@ from tinygrad_mnist.training import load_checkpoint, resume_run, train
 from tinygrad_mnist.training.runs import run as run_module
 
 pytest.importorskip("mpi4py", reason="several processes need mpi4py")
+pytestmark = pytest.mark.slow
 
 BEGINNING = """
     import json, os, shutil, signal, sys
@@ -324,7 +325,6 @@ KILLED = """
 """
 
 
-@pytest.mark.slow
 def test_where_the_process_that_writes_is_lost_the_next_one_writes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

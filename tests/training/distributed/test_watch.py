@@ -60,14 +60,13 @@ PROGRAM = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("case", "finding"),
     [
         ("is stopped", "there is no word from rank 1 on {host} for "),
-        pytest.param(
-            "is elsewhere", "rank 1 on {host} waits in exchange 2, a gathering", marks=pytest.mark.slow
-        ),
-        pytest.param("ends alone", "rank 1 on {host} waits in exchange 1, the end", marks=pytest.mark.slow),
+        ("is elsewhere", "rank 1 on {host} waits in exchange 2, a gathering"),
+        ("ends alone", "rank 1 on {host} waits in exchange 1, the end"),
     ],
 )
 def test_a_rank_that_waits_for_nobody_ends_all_and_says_why_also_past_sigterm(case, finding):
