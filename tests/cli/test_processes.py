@@ -84,9 +84,9 @@ def test_a_perceptron_is_said_not_to_profit_and_a_convolutional_network_is_not()
 
 
 def start(folder: Path, *words: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "tinygrad_mnist", "train", "--processes", "2", *words, "--jit", "off"]
+    command = [sys.executable, "-m", "tinygrad_mnist", "train", "--processes", "2", "--jit", "off"]
     return subprocess.Popen(
-        [*command, "--data", "digits", "--recipe", "cnn", "--no-report"],
+        [*command, "--data", "digits", "--recipe", "cnn", "--no-report", *words],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT), "TINYGRAD_MNIST_EXCHANGE_SECONDS": "60"},
         stdout=subprocess.PIPE,
@@ -107,6 +107,14 @@ def test_two_processes_train_as_one_does(tmp_path: Path) -> None:
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["processes"]["ranks"] == 2
     assert summary["complete"]
+
+
+def test_a_recipe_that_does_not_fit_the_data_looks_as_by_one_process(tmp_path: Path) -> None:
+    pytest.importorskip("mpi4py", reason="several processes need mpi4py")
+    with start(tmp_path, "--recipe", "cnn-fast") as process:
+        _, errors = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert [line[:33] for line in errors.splitlines()] == ["tinygrad-mnist: layers do not fit"]
 
 
 @pytest.mark.slow
