@@ -236,6 +236,14 @@ def test_two_processes_train_as_one_does(
         np.testing.assert_allclose(shared[name], values, rtol=1e-3, atol=2e-4)
 
 
+def test_a_recipe_that_does_not_fit_the_data_looks_as_by_one_process(tmp_path: Path) -> None:
+    pytest.importorskip("mpi4py", reason="several processes need mpi4py")
+    with start(tmp_path, "--jit", "off", "--data", "digits", "--recipe", "cnn-fast") as process:
+        _, errors = process.communicate(timeout=120)
+    assert process.returncode == 2
+    assert [line[:33] for line in errors.splitlines()] == ["tinygrad-mnist: layers do not fit"]
+
+
 @pytest.mark.slow
 def test_sigterm_to_the_launcher_saves_and_the_run_goes_on(tmp_path: Path, alone: None) -> None:
     with start(tmp_path, *RUN, "--epochs", "5000") as process:

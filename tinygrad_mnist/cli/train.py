@@ -221,9 +221,10 @@ def _beginning(
     with agreed(communicator):
         choice = choose(*chosen, arguments.data, log.notify)
     _warn_of_few_steps(choice, log.notify)
-    if communicator is not None:
-        processes.warn_of_little_work(choice, communicator)
     log.show(_data_line(choice.dataset))
+    with agreed(communicator):  # a recipe may not fit the data
+        if communicator is not None:
+            processes.warn_of_little_work(choice, communicator)
     return lambda: train(
         choice.recipe,
         choice.dataset,

@@ -112,7 +112,8 @@ def test_a_rank_that_mpi_does_not_bring_to_the_others_ends_all(monkeypatch: pyte
 
 def test_a_program_that_starts_no_rank_is_explained_by_what_it_prints() -> None:
     said: list[str] = []
-    command = (sys.executable, "-c", "print('-' * 74); print('no  slots'); print('-' * 74)")
+    prints = "print('-' * 74); print('no  slots\\0'); print('[warn] Epoll MOD(1)'); print('-' * 74)"
+    command = (sys.executable, "-c", prints)
     assert launch(Launch(2, command, dict(os.environ)), said.append) == 1
     assert said == ["mpiexec has started none of the 2 processes; MPI says: no slots"]
 
@@ -156,6 +157,13 @@ def test_what_the_second_process_finds_before_mpi_is_said_by_the_launcher(
     """
     assert launch(made(source), said.append) == 1
     assert said == ["rank 1 of 2: a package is missing"]
+
+
+def test_where_a_rank_has_ended_all_and_said_why_nothing_is_added() -> None:
+    said: list[str] = []
+    command = (sys.executable, "-c", "print('MPI_ABORT was invoked on rank 1')")
+    assert launch(Launch(2, command, dict(os.environ)), said.append) == 1
+    assert said == []
 
 
 @pytest.mark.skipif(

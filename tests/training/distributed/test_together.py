@@ -1,5 +1,7 @@
 """Ranks agree on how a training begins, on what they know between two steps, and on how it ends."""
 
+import threading
+
 import numpy as np
 import pytest
 
@@ -9,6 +11,8 @@ from tinygrad_mnist import nn
 from tinygrad_mnist.data import Batches
 from tinygrad_mnist.training import Callback, TrainingError
 from tinygrad_mnist.training.errors import DivergedError
+from tinygrad_mnist.training.loop import compilation, course
+from tinygrad_mnist.training.loop.compilation import decide
 
 
 class At(Callback):
@@ -76,6 +80,54 @@ def test_a_resumed_training_ends_in_the_same_bits_and_on_another_number_of_ranks
         assert max(np.abs(other[0][name] - whole[0][0][name]).max() for name in other[0]) < 1e-12
     alone = mlp(resume=file)
     assert max(np.abs(alone[0][name] - whole[0][0][name]).max() for name in alone[0]) < 1e-12
+
+
+@pytest.mark.parametrize("epochs", [4, 6])
+def test_a_run_goes_on_by_several_ranks_with_the_decision_and_what_was_frozen_in_its_state(
+    tmp_path, monkeypatch, epochs
+):
+    monkeypatch.setattr(compilation, "COMPILE_COST", 0.0)  # with "auto", steps would be compiled
+    file = tmp_path / "last.npz"
+    options = {"ema": 0.5, "validation": numbers(40)}
+
+    def thaws(training):
+        training.model[0].weight.requires_grad_(True)
+
+    def frozen():
+        model = in_float64(nn.Sequential(nn.Linear(6, 5), nn.Linear(5, 3)))
+        model[0].weight.requires_grad_(False)
+        return model
+
+    def run(communicator, **more):
+        given = {"model": frozen(), **options, **more}
+        return mlp(communicator, callbacks=[At(5, 0, thaws), At(5, 1, thaws)], **given)
+
+    run_threads(2, lambda c: run(c, jit="off", checkpoint=file))
+    found = run_threads(3, lambda c: run(c, jit="auto", epochs=epochs, resume=file))
+    assert [(done.decision.jit, done.decision.compiled) for _, done in found] == [("off", False)] * 3
+    assert len(set(map(digest, found))) == 1
+
+
+def test_a_rank_that_cannot_compile_what_the_others_do_is_refused(monkeypatch):
+    monkeypatch.setattr(compilation, "COMPILE_COST", 0.0)
+    ranks = threading.local()
+    monkeypatch.setattr(compilation, "_unavailable", lambda: getattr(ranks, "lacks", None))
+
+    def run(communicator):
+        ranks.lacks = "llvmlite is missing" if communicator.rank == 1 else None
+        with pytest.raises(TrainingError, match=r"compiled on rank 0 .* not compiled .llvmlite is missing"):
+            mlp(communicator, jit="auto")
+
+    run_threads(2, run)
+
+
+def test_whether_steps_are_compiled_does_not_depend_on_the_number_of_ranks(monkeypatch):
+    monkeypatch.setattr(course, "decide", lambda jit, *work: decided.append(work) or decide(jit, *work))
+    decided = []
+    mlp(jit="off", epochs=1)
+    run_threads(3, lambda c: mlp(c, jit="off", epochs=1))
+    assert len(decided) == 4
+    assert len(set(decided)) == 1
 
 
 def test_a_state_that_cannot_be_read_is_an_error_of_all(tmp_path):

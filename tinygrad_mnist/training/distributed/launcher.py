@@ -318,7 +318,8 @@ class _Course:
             return unsaid[0].status or 1
         if told and (told[0][1] == 0 or not self.lost or self.caught):
             return told[0][1]
-        notify(self._sentence())
+        if b"MPI_ABORT" not in self.words:  # a rank that ends all has said why
+            notify(self._sentence())
         return (told[0][1] if told else 0) or 1
 
     def _sentence(self) -> str:
@@ -328,7 +329,8 @@ class _Course:
             what = self.fault or "the processes did not end, and were killed"
         else:
             what = f"rank {self.lost[0]} of {self.processes} ended before the training was done"
-        said = " ".join(re.sub("-{5,}", "", self.words.decode(errors="replace")).split())
+        text = re.sub(r"\[warn\].*|-{5,}|[\x00-\x08\x0e-\x1f\x7f]", "", self.words.decode(errors="replace"))
+        said = " ".join(text.split())
         return f"{what}{said and f'; MPI says: {said}'}"
 
 

@@ -5,6 +5,8 @@ All of them come to each of these functions at the same step.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,26 +25,59 @@ from tinygrad_mnist.training.distributed.agreement import (
     require_equal_versions,
 )
 from tinygrad_mnist.training.distributed.communicator import Communicator
+from tinygrad_mnist.training.distributed.recovery import again_if_lost
 from tinygrad_mnist.training.distributed.sharing import sha256_of
+from tinygrad_mnist.training.loop.compilation import hindrance
 from tinygrad_mnist.training.loop.interrupts import Interrupts
 
 if TYPE_CHECKING:
     from tinygrad_mnist.training.loop.course import Training
 
 
-def begin(training: Training, communicator: Communicator) -> None:
+def begin(training: Training, communicator: Communicator, resume: Mapping[str, Any] | None) -> None:
     """Let all processes begin with the state of the first one.
+
+    Parameters
+    ----------
+    training : Training
+        The training, which has not begun.
+    communicator : Communicator
+        The processes.
+    resume : mapping or None
+        In the first process, the state of another training to go on from.
 
     Raises
     ------
     TrainingError
-        In all of them, if one has another model, other data or other settings than the others.
+        In all of them, if one has another model, other data or other settings than the others, or if one
+        cannot compile steps that are to be compiled.
+    CheckpointError
+        In all of them, if the state is that of another training.
     """
+    # as each of them was given it: a state that only the first one has says what is frozen, too
+    again_if_lost(communicator, partial(_require_same, training, communicator))
+    again_if_lost(communicator, partial(_begin_alike, training, communicator, resume))
+
+
+def _require_same(training: Training, communicator: Communicator) -> None:
+    """Raise an error in all processes if they were given other things."""
     require_equal_versions(communicator)
     with agreed(communicator):
         facts = _facts(training)
     require_equal(communicator, facts, "give each of them the same model, data and arguments")
+
+
+def _begin_alike(training: Training, communicator: Communicator, resume: Mapping[str, Any] | None) -> None:
+    """Let all processes have the state of the first one, which goes on from another if it has one."""
+    with agreed(communicator):
+        if communicator.is_writer and resume is not None:
+            training.load_state_dict(resume)
     take_state(training, communicator)
+    # whether steps are compiled has come with the state; who cannot compile them has not followed it
+    decision = training.decision
+    steps = "compiled" if decision.compiled else f"not compiled ({hindrance() or decision.reason})"
+    if len(set(communicator.gather(decision.compiled))) > 1:
+        require_equal(communicator, {"how steps are computed": steps}, "let all compile, or give jit 'off'")
     assert training.gradients is not None
     training.gradients.orders = communicator.broadcast(training.gradients.orders)
     if not communicator.is_writer:  # that a model computes in float64 is said by the first process
@@ -74,7 +109,6 @@ def _facts(training: Training) -> dict[str, Any]:
         "the SHA-256 of the validation part": _data_sha256(training.validation),
         "the kind of the data": type(training.data).__name__,
         "jit": training.jit,
-        "the decision whether steps are compiled": training.decision.compiled,
     }
     names = ("epochs", "accumulate", "clip_norm", "ema", "patience", "evaluate_every", "batch_size")
     return {**facts, **{name: getattr(training, name) for name in names}}

@@ -87,9 +87,7 @@ def follow(
         training = planned(
             recipe, model, parts, rngs=rngs, callbacks=callbacks, jit=jit, lint=lint, communicator=ranks
         )
-        if resume is not None and training.is_writer:  # the others are told at the beginning
-            training.load_state_dict(resume)
-    return training.run()
+    return training.run(resume)
 
 
 def steps_per_epoch(recipe: Recipe, samples: int) -> int:

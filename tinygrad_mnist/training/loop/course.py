@@ -226,8 +226,9 @@ class Training:
         self._asked_to_stop = False
         self.jit, self.loss_function = jit, loss
         ranks = 1 if self.communicator is None else self.communicator.size
-        self.rows = -(-batch_size // ranks)  # those of the largest share, so that all ranks decide alike
-        numbers, convolved = work_a_step(costs, sum(p.size for p in model.parameters()), self.rows)
+        self.rows = -(-batch_size // ranks)
+        # by whole batches, so that it is decided alike for any number of processes
+        numbers, convolved = work_a_step(costs, sum(p.size for p in model.parameters()), batch_size)
         self.decision = decide(jit, self.steps, numbers * accumulate, convolved * accumulate)
         self.gradients = self._summed()
         self._uncompiled = step_functions(model, loss, optimizer, clip_norm, self.gradients)
@@ -337,8 +338,17 @@ class Training:
 
     # ---- the course ----------------------------------------------------------------------------------------
 
-    def run(self) -> Fit:
-        """Train to the end, and leave the model in the best state."""
+    def run(self, resume: Mapping[str, Any] | None = None) -> Fit:
+        """Train to the end, and leave the model in the best state.
+
+        Parameters
+        ----------
+        resume : mapping, optional
+            A state to go on from, as by `load_state_dict`. Of several processes the first one loads it, once
+            they know that they train the same, and sends it to the others.
+        """
+        if resume is not None and self.communicator is None:
+            self.load_state_dict(resume)
         began, waited = perf_counter(), self._waited()
         with (
             ending_all(self.communicator),
@@ -349,7 +359,7 @@ class Training:
             np.errstate(over="ignore", invalid="ignore", divide="ignore"),
         ):
             if self.communicator is not None:
-                again_if_lost(self.communicator, partial(begin, self, self.communicator))
+                begin(self, self.communicator, resume)
                 self._times, self._boundary = StepTimes(self.communicator), Boundary(self.communicator)
             if self.complete:
                 done = count_text(self.step, "step")

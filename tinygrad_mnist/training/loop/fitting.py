@@ -207,6 +207,6 @@ def fit(
             batch_size=source.batch_size if isinstance(source, Batches) else batch_size,
             communicator=ranks,
         )
-        if resume is not None and training.is_writer:  # the others get its state when they begin
-            training.load_state_dict(load_state(resume))
-    return training.run()
+        # the others get it when they begin
+        state = load_state(resume) if resume is not None and training.is_writer else None
+    return training.run(state)

@@ -228,9 +228,7 @@ def fit_run(
                 jit=jit,
                 communicator=communicator,
             )
-            if resume is not None and recorder.is_writer:  # the others get its state when they begin
-                training.load_state_dict(resume)
-        result = training.run()
+        result = training.run(resume)
     except DivergedError as error:
         best = recorder.training and recorder.training.best
         if best is None:
