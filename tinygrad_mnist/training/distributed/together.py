@@ -17,12 +17,15 @@ from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.numbers import count_text
 from tinygrad_mnist.training.distributed.agreement import (
     agreed,
+    differences,
+    named,
     ranks_text,
     require_equal,
     require_equal_versions,
 )
 from tinygrad_mnist.training.distributed.communicator import Communicator
-from tinygrad_mnist.training.distributed.sharing import sha256_of
+from tinygrad_mnist.training.distributed.settings import groups_of
+from tinygrad_mnist.training.distributed.sharing import Drawn, sha256_of
 from tinygrad_mnist.training.loop.interrupts import Interrupts
 
 if TYPE_CHECKING:
@@ -40,6 +43,7 @@ def begin(training: Training, communicator: Communicator) -> None:
     require_equal_versions(communicator)
     with agreed(communicator):
         facts = _facts(training)
+    training.settings.require_same(communicator)
     require_equal(communicator, facts, "give each of them the same model, data and arguments")
     take_state(training, communicator)
     assert training.gradients is not None
@@ -84,7 +88,11 @@ def _outline(model: nn.Module) -> str:
     values = [f"{name} {values.shape} {values.dtype}" for name, values in model.state_dict().items()]
     trained = [f"{name} {parameter.requires_grad}" for name, parameter in model.named_parameters()]
     text = "; ".join([*values, *trained])
-    return f"{type(model).__name__} {sha256_of([np.frombuffer(text.encode(), np.uint8)])}"
+    return f"{type(model).__name__} {sha256_of([_bytes(text)])}"
+
+
+def _bytes(text: str) -> NDArray[Any]:
+    return np.frombuffer(text.encode(), np.uint8)
 
 
 def _data_sha256(data: Any) -> str | None:
@@ -95,16 +103,20 @@ def _data_sha256(data: Any) -> str | None:
 # ---- between two steps -------------------------------------------------------------------------------------
 
 
-def agree(communicator: Communicator, *, stop: bool, interrupts: Interrupts | None) -> bool:
+def agree(communicator: Communicator, *, stop: bool, interrupts: Interrupts | None, drawn: Drawn) -> bool:
     """Return whether one of the processes was told to stop; raise the interrupt that came in one of them.
 
     Raises
     ------
     KeyboardInterrupt
         If one has an interrupt, with the number of its signal.
+    TrainingError
+        If one has ``drawn`` other batches than the others.
     """
     pending = None if interrupts is None else interrupts.pending
-    stops, interrupted = communicator.sum([np.array([stop, pending is not None], np.int64)])[0]
+    numbers = [stop, pending is not None, *drawn.numbers()]
+    stops, interrupted, *checks = communicator.sum([np.array(numbers, np.int64)])[0].tolist()
+    drawn.compare(checks, communicator)
     if interrupted:
         arguments = next(one for one in communicator.gather(pending and pending.args) if one is not None)
         if interrupts is None:
@@ -115,18 +127,28 @@ def agree(communicator: Communicator, *, stop: bool, interrupts: Interrupts | No
 
 
 def require_same_state(training: Training, communicator: Communicator) -> None:
-    """Let all processes have the state of the first one where weights differ from its, and say so."""
-    digests = communicator.gather(sha256_of(_weights(training)))
-    other = [rank for rank, digest in enumerate(digests) if digest != digests[0]]
-    if not other:
+    """Let all processes have the state of the first one where weights or rates differ from its; say so."""
+    options = groups_of(training.optimizer)
+    digests = communicator.gather((sha256_of(_weights(training)), sha256_of([_bytes(repr(options))])))
+    other = [rank for rank, (weights, _) in enumerate(digests) if weights != digests[0][0]]
+    found = []
+    if any(digest != digests[0][1] for _, digest in digests):
+        found = differences(communicator, options)
+    if not other and not found:
         return
     take_state(training, communicator)
-    ranks, done = ranks_text(other, communicator.hosts), count_text(training.step, "step")
-    training.warn(
-        f"the weights of {ranks} differed from those of rank 0 after {done}, and "
-        "are now the same; the cause may be a callback that changes weights in one process, a layer with "
-        "random numbers of its own, or machines of another kind"
-    )
+    done = count_text(training.step, "step")
+    if other:
+        training.warn(
+            f"the weights of {ranks_text(other, communicator.hosts)} differed from those of rank 0 after "
+            f"{done}, and are now the same; the cause may be a callback that changes weights in one process, "
+            "a layer with random numbers of its own, or machines of another kind"
+        )
+    if found:
+        training.warn(
+            f"after {done} {named(found)}; all processes have now the value of rank 0. The cause may be a "
+            "callback that sets it in one process"
+        )
 
 
 def _weights(training: Training) -> list[NDArray[Any]]:
