@@ -1,7 +1,7 @@
 """The way this process was started: alone, or as one of several, by mpiexec, by srun, or by our launcher.
 
 It is read off the environment, so that nothing of MPI is loaded where there is one process. Of several, the
-first one alone prints.
+first one alone prints; if it is lost, the one that writes in its place.
 """
 
 from __future__ import annotations
@@ -17,7 +17,10 @@ from typing import Final, NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from tinygrad_mnist.training.distributed.tie import Tie
+    from typing import Any, TextIO
+
+    from tinygrad_mnist.training.distributed.communicator import Communicator
+    from tinygrad_mnist.training.distributed.launcher_link import Tie
 
 
 FIRST_SPEAKS: Final = 2.0
@@ -56,6 +59,10 @@ process: only a step that srun has started has ``SLURM_STEP_NUM_TASKS``.
 """
 
 
+_RANKS_ON_A_MACHINE: Final = ("OMPI_COMM_WORLD_LOCAL_RANK", "SLURM_LOCALID", "MPI_LOCALRANKID")
+"""What numbers the processes of a machine."""
+
+
 def find_start(environment: Mapping[str, str] | None = None) -> Start | None:
     """Return how this process was started as one of several; None if it is alone.
 
@@ -88,10 +95,37 @@ def _number(text: str | None) -> int | None:
         return None
 
 
+_communicator: Communicator | None = None
+
+
+def join(communicator: Communicator) -> None:
+    """Let the process that writes print from now on."""
+    global _communicator
+    _communicator = communicator
+
+
 def speaks() -> bool:
-    """Return whether this process prints: of several, the first one does."""
+    """Return whether this process prints: of several, the first one does, or who writes in its place."""
+    if _communicator is not None:
+        return _communicator.is_writer
     start = find_start()
     return start is None or start.rank == 0
+
+
+class _OfOne:
+    """A stream of several processes: what they write goes nowhere, but for that of the one that prints."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        return self.stream.write(text) if speaks() else len(text)
+
+    def isatty(self) -> bool:
+        return speaks() and self.stream.isatty()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
 
 
 _kept: str | None = None
@@ -103,13 +137,19 @@ def keep(sentence: str) -> None:
     _kept = sentence
 
 
+def _leads_its_machine() -> bool:
+    """Return whether this is the first process on its machine."""
+    return any(os.environ.get(name) == "0" for name in _RANKS_ON_A_MACHINE)
+
+
 def _say_alone(rank: int) -> None:
     """Print the sentence that was kept, if the first process does not end all with its own within seconds.
 
-    A mistake in the command is found by each process for itself. If one ended before the first has printed
-    it, mpiexec would end that one too, and the user would not learn of it.
+    What is wrong with a machine, as a package or a file that is missing, is found by each process for itself.
+    If one ended before the first has printed it, mpiexec would end that one too, and the user would not learn
+    of it. On one machine it is the same for all, and so the first one of each machine speaks.
     """
-    if _kept is not None:
+    if _kept is not None and _leads_its_machine():
         import platform
 
         time.sleep(FIRST_SPEAKS)
@@ -130,7 +170,7 @@ def as_one_of_several() -> Iterator[Callable[[int], int]]:
 
     Yields a function that is given the exit status, tells our launcher of it, and returns it.
     """
-    global _tie
+    global _tie, _communicator
     start = find_start()
     if start is None:
         yield lambda status: status
@@ -139,7 +179,7 @@ def as_one_of_several() -> Iterator[Callable[[int], int]]:
     try:
         _tie = _find_tie(start.rank)
         if start.rank:
-            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  (closed below)
+            sys.stdout = _OfOne(output)
         elif _tie is None:
             os.environ["TERM"] = "dumb"  # mpiexec lets a file look like a terminal
         if hasattr(signal, "SIGUSR1") and signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL:
@@ -149,26 +189,23 @@ def as_one_of_several() -> Iterator[Callable[[int], int]]:
         _told(1, 0)
         raise
     finally:
-        if sys.stdout is not output:
-            sys.stdout.close()
-            sys.stdout = output
-        _tie = None
+        sys.stdout = output
+        _tie = _communicator = None
 
 
 def _find_tie(rank: int) -> Tie | None:
-    if "TINYGRAD_MNIST_LAUNCHER" not in os.environ:
-        return None
-    from tinygrad_mnist.training.distributed.tie import find_tie
+    from tinygrad_mnist.training.distributed.launcher_link import find_tie
 
     return find_tie(rank)
 
 
 def _told(status: int, rank: int) -> int:
-    if status and rank and "mpi4py.MPI" not in sys.modules:
-        _say_alone(rank)
+    is_silent = status != 0 and rank != 0 and "mpi4py.MPI" not in sys.modules
     if _tie is not None:
         sys.stdout.flush()
-        _tie.end(status)
+        _tie.end(status, _kept if is_silent else None)
+    elif is_silent:
+        _say_alone(rank)
     return status
 
 

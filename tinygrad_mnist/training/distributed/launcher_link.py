@@ -55,10 +55,10 @@ class Tie:
         """Say that MPI has brought this process together with the others."""
         self._tell(joined=True)
 
-    def end(self, status: int) -> None:
-        """Say with which exit status this process ends; it has told the user why itself."""
+    def end(self, status: int, unsaid: str | None = None) -> None:
+        """Say with which exit status this process ends, and why if the user does not know it yet."""
         self._is_done = True
-        self._tell(status=status)
+        self._tell(status=status, unsaid=unsaid)
 
     def _tell(self, **word: Any) -> None:
         try:
