@@ -108,10 +108,10 @@ def _drawn(input: TensorLike, shape: tuple[int, ...], rng: RNG) -> Any:
     dtype.
     """
     shard = current_shard()
-    each = None if shard is None else rows_each(input, shard)
-    if shard is None or each is None:
+    if shard is None:
         return generator(rng).random(shape, np.float32)
     from tinygrad_mnist.nn.random_rows import RowsOfDraws  # with numpy.random, which takes long to load
 
+    each = rows_each(input, shard) or 0  # of what is no batch, every process draws all
     before, after = each * shard.start, each * (shard.total - shard.start - shard.rows)
     return generator(rng, lambda source: RowsOfDraws(source, before, after)).random(shape, np.float32)

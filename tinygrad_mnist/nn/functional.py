@@ -19,6 +19,7 @@ from tinygrad_mnist.engine.pytorch_names import missing_name, with_keyword_advic
 from tinygrad_mnist.engine.random_state import is_replay
 from tinygrad_mnist.engine.shards import current as current_shard
 from tinygrad_mnist.engine.tensor import Tensor
+from tinygrad_mnist.nn.batch_draws import random_rows
 from tinygrad_mnist.nn.convolution_functions import conv1d, conv2d, conv_transpose2d
 from tinygrad_mnist.nn.dropout_functions import dropout, dropout2d
 from tinygrad_mnist.nn.inputs import Array, TensorLike, as_input, detached, element, values_of
@@ -73,6 +74,7 @@ __all__ = [
     "mse_loss",
     "nll_loss",
     "one_hot",
+    "random_rows",
     "relu",
     "rms_norm",
     "sigmoid",

@@ -11,6 +11,8 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from tinygrad_mnist.nn.batch_draws import for_all_rows
+
 _SKIPPING: Final = (np.random.PCG64, np.random.PCG64DXSM)
 """Bit generators that can skip numbers of 64 bits; each of them is two of 32 bits."""
 
@@ -33,9 +35,10 @@ class RowsOfDraws(np.random.Generator):
     def random(self, size: Any = None, dtype: Any = np.float64, out: Any = None) -> NDArray[Any]:  # type: ignore[override]
         """Return the float32 numbers of the rows, shape ``size``."""
         each = int(np.prod(size[1:], dtype=np.int64))
-        self._skip(self._before * each)
-        numbers: NDArray[Any] = super().random(size, np.float32)
-        self._skip(self._after * each)
+        with for_all_rows():
+            self._skip(self._before * each)
+            numbers: NDArray[Any] = super().random(size, np.float32)
+            self._skip(self._after * each)
         return numbers
 
     def _skip(self, count: int) -> None:

@@ -192,6 +192,31 @@ def test_batches_of_the_users_that_differ_are_refused():
     run_threads(2, run)
 
 
+@pytest.mark.parametrize(
+    ("change", "found"),
+    [
+        (lambda x, y: (x[:10], y[:10]), "10 rows, checksum"),
+        (lambda x, y: (x + 1, y), "20 rows, checksum"),
+        (lambda x, y: (x, y[::-1].copy()), "20 rows, checksum"),
+    ],
+)
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_a_later_batch_of_the_users_that_differs_is_refused_by_its_number(change, found, accumulate):
+    x, y = numbers(80)
+    batches = [(x[first : first + 20], y[first : first + 20]) for first in range(0, 80, 20)]
+
+    def run(communicator):
+        own = list(batches)
+        if communicator.rank == 1:
+            own[2] = change(*own[2])
+        with pytest.raises(
+            TrainingError, match=rf"same: batch 3 of a pass is 20 rows, checksum .* {found} \w+, on rank 1"
+        ):
+            mlp(communicator, data=own, accumulate=accumulate)
+
+    run_threads(3, run)
+
+
 def test_a_wrong_argument_in_one_rank_is_an_error_of_all():
     def run(communicator):
         with pytest.raises(TrainingError, match="epochs must be a finite number above 0"):
@@ -277,6 +302,26 @@ def test_weights_that_differ_are_told_and_taken_from_the_first():
     told = [one for one in heard if "differed from those of rank 0" in one]
     assert len(told) == 1
     assert told[0].startswith("the weights of rank 1 (here) differed")
+
+
+def test_a_rate_that_differs_is_told_with_its_values_and_taken_from_the_first():
+    def change(training):
+        training.optimizer.param_groups[0]["lr"] = 5.0
+
+    def run(communicator):
+        heard = Notices()
+        # at the end of a pass, after which weights are still the same
+        result = mlp(communicator, callbacks=[At(10, 1, change), heard])
+        return result, heard.heard
+
+    (first, heard), (other, _) = run_threads(2, run)
+    assert digest(first) == digest(other)
+    told = [one for one in heard if "lr" in one]
+    assert len(told) == 1
+    assert told[0].startswith(
+        "after 10 steps lr of parameter group 0 is 0.01 on rank 0 (here), and 5.0 on rank 1 (here); all"
+    )
+    assert not [one for one in heard if "weights" in one]
 
 
 def test_a_loss_that_is_not_finite_is_an_error_of_all_with_the_sample_of_one():

@@ -187,20 +187,30 @@ def require_equal(communicator: Communicator | None, facts: Mapping[str, Any], a
     """
     if communicator is None:
         return
+    if faults := differences(communicator, facts):
+        error = TrainingError(
+            f"the processes do not train the same: {named(faults)}{advice and f'; {advice}'}"
+        )
+        mark_agreed(error)
+        raise error
+
+
+def differences(communicator: Communicator, facts: Mapping[str, Any]) -> list[str]:
+    """Return in words, the same in all ranks, which of their facts differ, with the values of all."""
     found = communicator.gather((communicator.host, dict(facts)))
     hosts, each = [host for host, _ in found], [own for _, own in found]
     names = dict.fromkeys(name for own in each for name in own)
-    faults = [
+    return [
         f"{name} is {_values([own.get(name) for own in each], hosts)}"
         for name in names
         if any(own.get(name) != each[0].get(name) for own in each)
     ]
-    if faults:
-        more = f"; and {count_text(len(faults) - NAMED, 'other difference')}" if len(faults) > NAMED else ""
-        named = f"{'; '.join(faults[:NAMED])}{more}"
-        error = TrainingError(f"the processes do not train the same: {named}{advice and f'; {advice}'}")
-        mark_agreed(error)
-        raise error
+
+
+def named(faults: Sequence[str]) -> str:
+    """Return the first differences, and how many others there are."""
+    more = f"; and {count_text(len(faults) - NAMED, 'other difference')}" if len(faults) > NAMED else ""
+    return f"{'; '.join(faults[:NAMED])}{more}"
 
 
 def _values(values: Sequence[Any], hosts: Sequence[str]) -> str:

@@ -20,13 +20,16 @@ from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.numbers import count_text
 from tinygrad_mnist.training.distributed.agreement import (
     agreed,
+    differences,
+    named,
     ranks_text,
     require_equal,
     require_equal_versions,
 )
 from tinygrad_mnist.training.distributed.communicator import Communicator
 from tinygrad_mnist.training.distributed.recovery import again_if_lost
-from tinygrad_mnist.training.distributed.sharing import sha256_of
+from tinygrad_mnist.training.distributed.settings import groups_of
+from tinygrad_mnist.training.distributed.sharing import Drawn, sha256_of
 from tinygrad_mnist.training.loop.compilation import hindrance
 from tinygrad_mnist.training.loop.interrupts import Interrupts
 
@@ -64,6 +67,7 @@ def _require_same(training: Training, communicator: Communicator) -> None:
     require_equal_versions(communicator)
     with agreed(communicator):
         facts = _facts(training)
+    training.settings.require_same(communicator)
     require_equal(communicator, facts, "give each of them the same model, data and arguments")
 
 
@@ -119,7 +123,11 @@ def _outline(model: nn.Module) -> str:
     values = [f"{name} {values.shape} {values.dtype}" for name, values in model.state_dict().items()]
     trained = [f"{name} {parameter.requires_grad}" for name, parameter in model.named_parameters()]
     text = "; ".join([*values, *trained])
-    return f"{type(model).__name__} {sha256_of([np.frombuffer(text.encode(), np.uint8)])}"
+    return f"{type(model).__name__} {sha256_of([_bytes(text)])}"
+
+
+def _bytes(text: str) -> NDArray[Any]:
+    return np.frombuffer(text.encode(), np.uint8)
 
 
 def _data_sha256(data: Any) -> str | None:
@@ -141,22 +149,24 @@ class Boundary:
 
     def __init__(self, communicator: Communicator) -> None:
         self._communicator = communicator
-        self._flags = np.zeros(2)
+        self._flags = np.zeros(4, np.int64)  # summed exactly, checksums of batches too
         self._given = (self._flags,)
         self._summed = prepared(communicator, self._given)
 
-    def agree(self, *, stop: bool, interrupts: Interrupts | None) -> bool:
+    def agree(self, *, stop: bool, interrupts: Interrupts | None, drawn: Drawn) -> bool:
         """Return whether one process was told to stop; raise the interrupt that came in one of them.
 
         Raises
         ------
         KeyboardInterrupt
             If one has an interrupt, with the number of its signal.
+        TrainingError
+            If one has ``drawn`` other batches than the others.
         """
         pending = None if interrupts is None else interrupts.pending
-        flags = self._flags
-        flags[0], flags[1] = stop, pending is not None
-        stops, interrupted = self._summed(self._given)[0].tolist()
+        self._flags[:] = stop, pending is not None, *drawn.numbers()
+        stops, interrupted, *checks = self._summed(self._given)[0].tolist()
+        drawn.compare(checks, self._communicator)
         if interrupted:
             told = self._communicator.gather(pending and pending.args)
             arguments = next(one for one in told if one is not None)
@@ -168,18 +178,28 @@ class Boundary:
 
 
 def require_same_state(training: Training, communicator: Communicator) -> None:
-    """Let all processes have the state of the first one where weights differ from its, and say so."""
-    digests = communicator.gather(sha256_of(_weights(training)))
-    other = [rank for rank, digest in enumerate(digests) if digest != digests[0]]
-    if not other:
+    """Let all processes have the state of the first one where weights or rates differ from its; say so."""
+    options = groups_of(training.optimizer)
+    digests = communicator.gather((sha256_of(_weights(training)), sha256_of([_bytes(repr(options))])))
+    other = [rank for rank, (weights, _) in enumerate(digests) if weights != digests[0][0]]
+    found = []
+    if any(digest != digests[0][1] for _, digest in digests):
+        found = differences(communicator, options)
+    if not other and not found:
         return
     take_state(training, communicator)
-    ranks, done = ranks_text(other, communicator.hosts), count_text(training.step, "step")
-    training.warn(
-        f"the weights of {ranks} differed from those of rank 0 after {done}, and "
-        "are now the same; the cause may be a callback that changes weights in one process, a layer with "
-        "random numbers of its own, or machines of another kind"
-    )
+    done = count_text(training.step, "step")
+    if other:
+        training.warn(
+            f"the weights of {ranks_text(other, communicator.hosts)} differed from those of rank 0 after "
+            f"{done}, and are now the same; the cause may be a callback that changes weights in one process, "
+            "a layer with random numbers of its own, or machines of another kind"
+        )
+    if found:
+        training.warn(
+            f"after {done} {named(found)}; all processes have now the value of rank 0. The cause may be a "
+            "callback that sets it in one process"
+        )
 
 
 def _weights(training: Training) -> list[NDArray[Any]]:

@@ -28,9 +28,11 @@ from tinygrad_mnist.training.checkpoints.resumption import DONE, EVALUATED, STEP
 from tinygrad_mnist.training.distributed.abort import ending_all
 from tinygrad_mnist.training.distributed.agreement import agreed, mark_agreed, ranks_text
 from tinygrad_mnist.training.distributed.communicator import Communicator, as_communicator
+from tinygrad_mnist.training.distributed.draws import Draws
 from tinygrad_mnist.training.distributed.gradients import GradientSum
 from tinygrad_mnist.training.distributed.recovery import Recovery, again_if_lost
-from tinygrad_mnist.training.distributed.sharing import portions, shard_of, share_of
+from tinygrad_mnist.training.distributed.settings import Settings
+from tinygrad_mnist.training.distributed.sharing import Drawn, portions, shard_of, share_of
 from tinygrad_mnist.training.distributed.slowness import StepTimes
 from tinygrad_mnist.training.distributed.together import Boundary, begin, require_same_state, whole_batch
 from tinygrad_mnist.training.errors import DivergedError, TrainingError
@@ -231,6 +233,9 @@ class Training:
         numbers, convolved = work_a_step(costs, sum(p.size for p in model.parameters()), batch_size)
         self.decision = decide(jit, self.steps, numbers * accumulate, convolved * accumulate)
         self.gradients = self._summed()
+        self.noted, self._draws = Drawn(), Draws(self)
+        if self.communicator is not None:  # now: a checkpoint may be loaded in one process alone
+            self.settings = Settings.of(model, loss, optimizer, schedule)
         self._uncompiled = step_functions(model, loss, optimizer, clip_norm, self.gradients)
         self._functions = self._uncompiled
         self.forward: Forward = model
@@ -309,7 +314,7 @@ class Training:
     def opened(self, first: int) -> Iterator[tuple[Any, Any]]:
         """Begin a pass through the data, with batch number ``first``; return the batches."""
         if self.communicator is not None:
-            return portions(self.data, first, self.communicator)
+            return portions(self.data, first, self.communicator, self.noted)
         return opened(self.data, first) if first else iter(self.data)
 
     def notify(self, sentence: str) -> None:
@@ -470,7 +475,9 @@ class Training:
             if self.batch_number == 0:
                 self._tell("on_epoch_end")
         if self.communicator is not None:
-            self.stopped |= self._boundary.agree(stop=self._asked_to_stop, interrupts=self._interrupts)
+            self.stopped |= self._boundary.agree(
+                stop=self._asked_to_stop, interrupts=self._interrupts, drawn=self.noted
+            )
         elif self._interrupts is not None:
             self._interrupts.take()
 
@@ -578,7 +585,8 @@ class Training:
         for number, batch in enumerate(batches):
             inputs, share = pair_of(batch), share_of(batch, samples, communicator)
             self.batch, self._portion = inputs, batch
-            with sharded(shard_of(batch, communicator)):
+            shard = shard_of(batch, communicator)
+            with self._draws.watched(shard), sharded(shard):
                 if count == 1:
                     found, norm = self._call("whole", *inputs, share)
                 elif number == count - 1:
@@ -659,6 +667,7 @@ class Training:
         assert self.gradients is not None
         self._times = StepTimes(self.communicator)
         self.gradients.ranks = self.communicator.size
+        self.noted.clear()
         self._uncompiled = step_functions(
             self.model, self.loss_function, self.optimizer, self.clip_norm, self.gradients
         )
