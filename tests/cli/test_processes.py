@@ -238,7 +238,8 @@ def test_two_processes_train_as_one_does(
 
 def test_a_recipe_that_does_not_fit_the_data_looks_as_by_one_process(tmp_path: Path) -> None:
     pytest.importorskip("mpi4py", reason="several processes need mpi4py")
-    with start(tmp_path, "--jit", "off", "--data", "digits", "--recipe", "cnn-fast") as process:
+    words = ("--jit", "off", "--data", "digits", "--recipe", "cnn-fast", "--epochs", "3")
+    with start(tmp_path, *words) as process:
         _, errors = process.communicate(timeout=120)
     assert process.returncode == 2
     assert [line[:33] for line in errors.splitlines()] == ["tinygrad-mnist: layers do not fit"]
