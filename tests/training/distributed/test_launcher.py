@@ -128,6 +128,7 @@ def test_nothing_is_left_of_processes_that_have_not_told_of_themselves(tmp_path:
         import glob, subprocess
         folder = {str(tmp_path)!r}
         os.setpgid(0, 0)
+        link.join()
         subprocess.Popen([sys.executable, "-c", {child!r}, f"{{folder}}/{{rank}}"], stdout=-3, stderr=-3)
         while len(glob.glob(f"{{folder}}/?")) < 2:
             time.sleep(0.02)
