@@ -30,7 +30,7 @@ def show(*lines: str) -> None:
 def notify(sentence: str) -> None:
     """Print a notice on standard error, after all that was printed before it on standard output.
 
-    Of several processes, the first one does; the others keep theirs, for `start.last_word`.
+    Of several processes, the first one does; the others `keep` theirs.
     """
     if not speaks():
         keep(printable(sentence))

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from tinygrad_mnist.cli import shared_options
 from tinygrad_mnist.cli.output import notify
-from tinygrad_mnist.cli.start import find_start, speaks, tie
+from tinygrad_mnist.cli.start import find_start, join, speaks, tie
 from tinygrad_mnist.numbers import count_text
 
 if TYPE_CHECKING:
@@ -104,6 +104,7 @@ def together() -> Iterator[Communicator | None]:
     from tinygrad_mnist.training.distributed.communicator import Communicator
 
     communicator = Communicator(comm)
+    join(communicator)
     if (launcher := tie()) is not None:
         launcher.join()
     with ending_all(communicator):

@@ -1,7 +1,7 @@
 """The way this process was started: alone, or as one of several, by mpiexec, by srun, or by our launcher.
 
 It is read off the environment, so that nothing of MPI is loaded where there is one process. Of several, the
-first one alone prints.
+first one alone prints; if it is lost, the one that writes in its place.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from typing import Final, NamedTuple
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any, TextIO
+
+    from tinygrad_mnist.training.distributed.communicator import Communicator
     from tinygrad_mnist.training.distributed.launcher_link import Tie
 
 
@@ -88,10 +91,37 @@ def _number(text: str | None) -> int | None:
         return None
 
 
+_communicator: Communicator | None = None
+
+
+def join(communicator: Communicator) -> None:
+    """Let the process that writes print from now on."""
+    global _communicator
+    _communicator = communicator
+
+
 def speaks() -> bool:
-    """Return whether this process prints: of several, the first one does."""
+    """Return whether this process prints: of several, the first one does, or who writes in its place."""
+    if _communicator is not None:
+        return _communicator.is_writer
     start = find_start()
     return start is None or start.rank == 0
+
+
+class _OfOne:
+    """A stream of several processes: what they write goes nowhere, but for that of the one that prints."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.stream = stream
+
+    def write(self, text: str) -> int:
+        return self.stream.write(text) if speaks() else len(text)
+
+    def isatty(self) -> bool:
+        return speaks() and self.stream.isatty()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
 
 
 _kept: str | None = None
@@ -130,7 +160,7 @@ def as_one_of_several() -> Iterator[Callable[[int], int]]:
 
     Yields a function that is given the exit status, tells our launcher of it, and returns it.
     """
-    global _tie
+    global _tie, _communicator
     start = find_start()
     if start is None:
         yield lambda status: status
@@ -139,7 +169,7 @@ def as_one_of_several() -> Iterator[Callable[[int], int]]:
     try:
         _tie = _find_tie(start.rank)
         if start.rank:
-            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115  (closed below)
+            sys.stdout = _OfOne(output)
         elif _tie is None:
             os.environ["TERM"] = "dumb"  # mpiexec lets a file look like a terminal
         if hasattr(signal, "SIGUSR1") and signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL:
@@ -149,10 +179,8 @@ def as_one_of_several() -> Iterator[Callable[[int], int]]:
         _told(1, 0)
         raise
     finally:
-        if sys.stdout is not output:
-            sys.stdout.close()
-            sys.stdout = output
-        _tie = None
+        sys.stdout = output
+        _tie = _communicator = None
 
 
 def _find_tie(rank: int) -> Tie | None:
@@ -166,7 +194,7 @@ def _told(status: int, rank: int) -> int:
         _say_alone(rank)
     if _tie is not None:
         sys.stdout.flush()
-        _tie.end(status)
+        _tie.end(status, is_first=speaks())
     return status
 
 

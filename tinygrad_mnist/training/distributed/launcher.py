@@ -27,7 +27,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from types import FrameType
 from typing import Any, Final
 
@@ -294,8 +294,22 @@ class _Rank:
     pid: int | None = None
     has_joined: bool = False
     status: int | None = None
+    is_first: bool = False
+    """Whether it wrote, when it ended."""
+    ends_all: bool = False
     is_gone: bool = False
     text: bytes = b""
+
+
+def _is_running(rank: _Rank) -> bool:
+    """Return whether a process has not ended; one that has, and that nobody has waited for, is a zombie."""
+    try:
+        os.kill(rank.pid or 0, 0)
+    except OSError:
+        return False
+    with suppress(OSError):  # where there is no /proc
+        return Path(f"/proc/{rank.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return rank.pid is not None
 
 
 @dataclass(eq=False)
@@ -343,6 +357,9 @@ class _Course:
                         rank.tie.shutdown(socket.SHUT_WR)
                 self._step(0.1)
             self._kill_ranks()
+            limit = monotonic() + KILL_LIMIT
+            while any(map(_is_running, self.ranks)) and monotonic() < limit:
+                sleep(0.02)
 
     def _step(self, seconds: float | None) -> None:
         for key, _ in self.selector.select(seconds):
@@ -380,8 +397,13 @@ class _Course:
                     rank.tie.send(bytes(self.caught[:1]))
         rank.has_joined = rank.has_joined or "joined" in word
         if "status" in word:
-            rank.status = word["status"]
-            if rank.status:
+            rank.status, rank.is_first, rank.ends_all = (
+                word[name] for name in ("status", "is_first", "ends_all")
+            )
+            if rank.ends_all:  # mpiexec would leave one that is stopped, which speaks of MPI when it goes on
+                self._kill_ranks(but=rank)
+                self._end_within(KILL_LIMIT, None)
+            elif rank.status:
                 self._end_within(END_LIMIT, None)
 
     def _lose(self, rank: _Rank) -> None:
@@ -441,9 +463,9 @@ class _Course:
         self.process.kill()
         self._kill_ranks()
 
-    def _kill_ranks(self) -> None:
+    def _kill_ranks(self, but: _Rank | None = None) -> None:
         for rank in self.ranks:
-            if not rank.is_gone and rank.pid is not None:
+            if rank is not but and not rank.is_gone and rank.pid is not None:
                 with suppress(OSError):
                     os.kill(rank.pid, signal.SIGKILL)
 
@@ -461,22 +483,22 @@ class _Course:
 
     def verdict(self, notify: Callable[[str], None]) -> int:
         """Return the exit status; tell the user what he does not know from the processes."""
-        told = sorted(
-            (rank.number, rank.status)
-            for rank in self.ranks
-            if rank.number is not None and rank.status is not None
-        )
-        if told and (told[0][1] == 0 or not self.lost or self.caught):
-            return told[0][1]
+        for ended in sorted(self.ranks, key=lambda rank: not rank.ends_all):
+            if ended.status is not None and (ended.ends_all or ended.is_first):
+                return ended.status
+        told = [rank.status for rank in self.ranks if rank.status is not None]
         if self.caught and not told:
             notify("interrupted")
             return 128 + self.caught[0]
         notify(self._sentence())
-        return (told[0][1] if told else 0) or 1
+        return max(told, default=0) or 1
 
     def _sentence(self) -> str:
         if not self.ranks:
             what = f"mpiexec has started none of the {self.processes} processes"
+        elif self.process.returncode < 0 and not self.is_killing:
+            name = signal.Signals(-self.process.returncode).name
+            return f"mpiexec was ended by {name} before the training was done"
         elif self.fault is not None or not self.lost:
             what = self.fault or "the processes did not end, and were killed"
         else:

@@ -55,10 +55,13 @@ class Tie:
         """Say that MPI has brought this process together with the others."""
         self._tell(joined=True)
 
-    def end(self, status: int) -> None:
-        """Say with which exit status this process ends; it has told the user why itself."""
+    def end(self, status: int, *, is_first: bool, ends_all: bool = False) -> None:
+        """Say with which exit status this process ends; it has told the user why itself.
+
+        That of the first one, which writes, is the status of the training, or that of one that ends all.
+        """
         self._is_done = True
-        self._tell(status=status)
+        self._tell(status=status, is_first=is_first, ends_all=ends_all)
 
     def _tell(self, **word: Any) -> None:
         try:
@@ -94,5 +97,16 @@ def find_tie(rank: int) -> Tie | None:
 
     The variable of the environment that says so is removed: processes that this one starts are no ranks.
     """
+    global _found
     path = os.environ.pop(LAUNCHER, None)
-    return None if path is None else Tie(path, rank)
+    _found = None if path is None else Tie(path, rank)
+    return _found
+
+
+_found: Tie | None = None
+
+
+def tell_end_of_all(status: int) -> None:
+    """Tell the launcher, if one has started this process, that it ends all, and has told the user why."""
+    if _found is not None:
+        _found.end(status, is_first=False, ends_all=True)
