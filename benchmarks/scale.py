@@ -134,7 +134,7 @@ def asked(ranks: int | None, *arguments: Any) -> dict[str, Any]:
     if ranks is None:
         output = _run(command)
     else:
-        from tinygrad_mnist.training.distributed.launcher import find_launch
+        from tinygrad_mnist.training.distributed.open_mpi import find_launch
 
         made = find_launch(ranks, command)
         output = _run(list(made.command), made.environment)

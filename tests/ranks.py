@@ -10,6 +10,7 @@ import sys
 import textwrap
 import threading
 from collections.abc import Callable, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ import numpy as np
 import pytest
 
 from tinygrad_mnist.engine.shards import Refused
+from tinygrad_mnist.training.distributed.launcher import find_mpiexec
+from tinygrad_mnist.training.errors import TrainingError
 
 ROOT = Path(__file__).parents[1]
 
@@ -33,7 +36,7 @@ class ThreadCommunicator:
         meeting: threading.Barrier,
     ) -> None:
         self.rank, self.size, self.host, self.waited = rank, size, "here", 0.0
-        self.hosts, self.step = [self.host] * size, None
+        self.hosts, self.members, self.step = [self.host] * size, list(range(size)), None
         self._table, self._barrier, self._meeting = table, barrier, meeting
 
     @property
@@ -60,12 +63,12 @@ class ThreadCommunicator:
     def refuse(self, arrays: Sequence[Any]) -> None:
         self.gather(("refuse", []))
 
-    def meet(self, seconds: float = 60) -> bool:
+    def meet(self, seconds: float = 60) -> int | None:
         try:
             self._meeting.wait(seconds)
         except threading.BrokenBarrierError:
-            return False
-        return True
+            return None
+        return 0
 
     def end_all(self, status: int) -> None:
         self._barrier.abort()
@@ -116,11 +119,23 @@ def run_processes(
 ) -> "subprocess.CompletedProcess[str]":
     """Return the end of a program of Python that some ranks run under mpiexec; it may not take longer."""
     pytest.importorskip("mpi4py", reason="several processes need mpi4py")
+    mpiexec, fault = _mpiexec()
+    if fault is not None:
+        pytest.skip(fault)
     command = [
-        *(str(Path(sys.executable).with_name("mpiexec")), "--oversubscribe", "--bind-to", "none"),
+        *(mpiexec, "--oversubscribe", "--bind-to", "none"),
         *(*options, "-n", str(size), sys.executable, "-c", textwrap.dedent(source), *arguments),
     ]
     return run_launcher(command, timeout, **environment)
+
+
+@cache
+def _mpiexec() -> tuple[str, str | None]:
+    """Return its path, and why there is none."""
+    try:
+        return find_mpiexec(), None
+    except TrainingError as error:
+        return "", str(error)
 
 
 def run_launcher(

@@ -28,6 +28,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "files": set(),
     "numbers": set(),
     "extras": set(),
+    "exit_status": set(),
     "npz": {"numbers"},
     "engine": set(),
     "op": {"engine"},
@@ -42,7 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "plots": {"files", "numbers", "extras"},
     "training": {
         *(*CALCULUS, "compiler", "nn", "optim", "graph", "data", "plots"),
-        *("files", "numbers", "extras", "npz", "_version"),
+        *("files", "numbers", "extras", "exit_status", "npz", "_version"),
     },
     "exchange": {
         *(*CALCULUS, "nn", "optim", "graph", "data", "training"),
@@ -55,7 +56,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "cli": {
         *(*CALCULUS, "compiler", "nn", "optim", "testing", "graph", "data", "plots", "training"),
-        *("exchange", "serve", "files", "numbers", "__init__"),
+        *("exchange", "serve", "files", "numbers", "exit_status", "__init__"),
     },
     "__main__": {"cli"},
 }

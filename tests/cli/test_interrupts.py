@@ -63,7 +63,7 @@ def test_a_signal_while_modules_are_imported_is_one_line(
 def test_a_signal_before_anything_was_learned_ends_with_its_number(
     number: signal.Signals, status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(run, "follow", lambda *_, **__: signal.raise_signal(number))
+    monkeypatch.setattr(run, "planned", lambda *_, **__: signal.raise_signal(number))
     assert main(TRAIN) == status
     assert capsys.readouterr().err == "tinygrad-mnist: interrupted\n"
     assert not Path("run").exists()

@@ -1,11 +1,16 @@
 """How a process knows that it is one of several: by what mpiexec and Slurm put into the environment."""
 
 import os
+import signal
 import subprocess
 import sys
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from tinygrad_mnist.cli import start
+from tinygrad_mnist.cli.output import notify, show
 from tinygrad_mnist.cli.start import Start, find_start
 
 SECOND = {"OMPI_COMM_WORLD_RANK": "1", "OMPI_COMM_WORLD_SIZE": "2"}
@@ -50,20 +55,68 @@ def run(source: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-WRONG = "import sys; from tinygrad_mnist.cli import main, start; {}; sys.exit(main(['train', '--nothing']))"
+WRONG = (
+    "import sys; from tinygrad_mnist.cli import main, start; start.FIRST_SPEAKS = 0;"
+    "sys.exit(main(['train', {!r}, 'nothing.toml']))"
+)
+FIRST = {**SECOND, "OMPI_COMM_WORLD_RANK": "0", "OMPI_COMM_WORLD_LOCAL_RANK": "0"}
 
 
 def test_of_several_processes_the_first_says_what_is_wrong() -> None:
-    first = run(WRONG.format("start.FIRST_SPEAKS = 0"), **{**SECOND, "OMPI_COMM_WORLD_RANK": "0"})
+    first = run(WRONG.format("--nothing"), **FIRST)
     assert first.returncode == 2
     assert first.stderr == (
-        "tinygrad-mnist: unrecognized arguments: --nothing (see tinygrad-mnist train --help)\n"
+        "tinygrad-mnist: unrecognized arguments: --nothing nothing.toml (see tinygrad-mnist train --help)\n"
     )
-    # the second one does so if the first has nothing to say, and so ends nobody
-    second = run(WRONG.format("start.FIRST_SPEAKS = 0"), **SECOND)
-    assert second.returncode == 2
-    assert second.stderr.startswith("tinygrad-mnist: rank 1 on ")
-    assert second.stderr.endswith(first.stderr.removeprefix("tinygrad-mnist: "))
+    # the words of a command are wrong everywhere
+    second = run(WRONG.format("--nothing"), **SECOND, OMPI_COMM_WORLD_LOCAL_RANK="0")
+    assert (second.returncode, second.stderr) == (2, "")
+
+
+def test_what_is_wrong_with_a_machine_the_first_process_on_it_says() -> None:
+    first = run(WRONG.format("--recipe"), **FIRST)
+    assert first.stderr.startswith("tinygrad-mnist: ")
+    assert "nothing.toml" in first.stderr
+    beside_the_first = run(WRONG.format("--recipe"), **SECOND, OMPI_COMM_WORLD_LOCAL_RANK="1")
+    assert (beside_the_first.returncode, beside_the_first.stderr) == (first.returncode, "")
+    elsewhere = run(WRONG.format("--recipe"), **SECOND, OMPI_COMM_WORLD_LOCAL_RANK="0")
+    assert elsewhere.stderr.startswith("tinygrad-mnist: rank 1 on ")
+    assert elsewhere.stderr.endswith(first.stderr.removeprefix("tinygrad-mnist: "))
+
+
+def test_an_interrupt_at_the_very_start_is_said_by_the_first_process() -> None:
+    source = (
+        "import sys; from tinygrad_mnist.cli import main, start\n"
+        "def interrupted(rank): raise KeyboardInterrupt(15)\n"
+        "start._find_tie = interrupted; sys.exit(main(['train']))"
+    )
+    for rank, sentence in (("0", "tinygrad-mnist: interrupted\n"), ("1", "")):
+        ran = run(source, **{**SECOND, "OMPI_COMM_WORLD_RANK": rank})
+        assert (ran.returncode, ran.stderr) == (130, sentence)
+
+
+def test_who_writes_in_the_place_of_a_lost_first_one_prints(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in SECOND.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    ranks: Any = SimpleNamespace(is_writer=False)
+
+    def say(what: str) -> None:
+        show(f"shown {what}")
+        notify(f"told {what}")
+
+    with start.as_one_of_several():
+        say("at first")
+        start.join(ranks)
+        say("joined")
+        ranks.is_writer = True
+        say("as the one that writes")
+    assert capsys.readouterr() == (
+        "shown as the one that writes\n",
+        "tinygrad-mnist: told as the one that writes\n",
+    )
 
 
 def test_neither_mpi_nor_numpy_is_loaded_to_know_it() -> None:

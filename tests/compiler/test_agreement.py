@@ -250,6 +250,44 @@ def test_a_program_goes_on_with_what_joins_the_ranks_now() -> None:
     assert reasons == ["first call"]
 
 
+class Prepared(Counted):
+    """An exchange whose sums lie in the same arrays at each call, as those of `Communicator.prepared` do."""
+
+    def prepared(self, likes: Any) -> Any:
+        self._calls.append("prepared")
+        held = tuple(np.empty(one.shape, one.dtype) for one in likes)
+
+        def summed(arrays: Any) -> Any:
+            for place, one in zip(held, self._communicator.sum(arrays), strict=True):
+                place[...] = one
+            return held
+
+        return summed
+
+
+def test_sums_are_prepared_once_for_all_steps_and_are_those_of_each_step() -> None:
+    def run(communicator: Any) -> Any:
+        states, calls = [], []
+        for kind in (Counted, Prepared):
+            calls.clear()
+            exchange, model = kind(communicator, calls), model_with_norms()
+            step = step_of(model, exchange_of(exchange, communicator))
+            for x, y in images_of(4):
+                stepped(step, replace(shard_of(communicator, []), exchange=exchange), x, y)
+            states.append([*state_of(model), *(p.grad.numpy().copy() for p in model.parameters())])
+        return states, calls.count("prepared")
+
+    for (plain, prepared), count in run_threads(2, run):
+        assert_same_bits(plain, prepared)
+        assert count == 6  # the number of labels, two sums of each batch norm, and the gradients
+
+
+def exchange_of(exchange: Any, communicator: Any) -> Any:
+    """Return an exchange that says how many ranks there are, too."""
+    exchange.size = communicator.size
+    return exchange
+
+
 def test_other_rows_are_another_program() -> None:
     def run(communicator: Any) -> list[str]:
         model = model_with_norms()

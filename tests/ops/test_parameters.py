@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import warnings
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 from functools import partial
 from typing import Any
 
@@ -106,6 +107,9 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "suffix": ("b",), "suppress_small": (True,), "threshold": (2,),
 }  # fmt: skip
 """Values that are not NumPy's defaults, by the name of the parameter; NumPy takes one of them at least."""
+
+FURTHER: dict[str, tuple[Any, ...]] = {"axis": (1,), "method": ("higher", "nearest", "midpoint")}
+"""Values of which each is tried once, as those above are like them."""
 
 SQUARES = distinct(2, 2, 2, 2) + np.eye(4).reshape(2, 2, 2, 2)
 SAMPLE = np.array([0.9, 0.2, 2.2, 1.4])
@@ -280,19 +284,26 @@ def options() -> Iterator[Any]:
                     yield pytest.param(name, option, id=f"{name}-{option}")
 
 
+OPTIONS: dict[str, list[str]] = {}
+for parameter in options():
+    OPTIONS.setdefault(parameter.values[0], []).append(parameter.values[1])
+
+
 def first_calls(name: str) -> tuple[Call, ...]:
     if name in METHOD_CALLS:
         return METHOD_CALLS[name]
     return calls_of(name, CALLS if STATES[name] == "differentiable" else CONSTANT_CALLS)
 
 
-def calls_with(name: str, option: str) -> tuple[list[Call], list[Call]]:
+def calls_with(
+    name: str, option: str, table: dict[str, tuple[Any, ...]] = VALUES
+) -> tuple[list[Call], list[Call]]:
     """The calls of a function with other values of one parameter: by keyword, and by position."""
     if (given := OF.get(f"{name}.{option}")) is not None:
         return list(given), []
     assert option in VALUES, f"say in the table VALUES what {option}= may be"
     function = numpys(name)
-    values = VALUES[option]
+    values = table.get(option, ())
     if option == "signature":
         types = function.types if isinstance(function, np.ufunc) else ["ddd->d"]
         values = tuple(one for one in types if set(one) <= set("dliqB?->"))
@@ -337,10 +348,11 @@ def filled(name: str, given: Call, wrap: Callable[[Any], Any]) -> Call:
 
 
 def outcome(name: str, option: str, given: Call, out_is: Callable[[Any], Any], derivatives: bool) -> str:
-    """Return the outcome of a call: "as NumPy", "refused", or "not NumPy's" if NumPy refuses it, too."""
+    """Return the outcome of a call: "as NumPy", also "with its gradient", "refused", or "not NumPy's", either."""
     function = named(name)
     try:
-        expected = function(*filled(name, given, np.asarray).args, **filled(name, given, np.asarray).kwargs)
+        plain = deepcopy(filled(name, given, np.asarray))  # NumPy may write into it (overwrite_input)
+        expected = function(*plain.args, **plain.kwargs)
     except Exception:
         return "not NumPy's"
     kinds = "f" if STATES[name] == "differentiable" else "fbiu"
@@ -366,6 +378,7 @@ def outcome(name: str, option: str, given: Call, out_is: Callable[[Any], Any], d
         holes = [np.isnan(array) for array in arrays]
         finite = [np.where(hole, 0.5, array) for hole, array in zip(holes, arrays, strict=True)]
         gradcheck(partial(results, of_arrays, which, holes), *finite, atol=1e-12)
+        return "as NumPy, with its gradient"
     return "as NumPy"
 
 
@@ -381,3 +394,18 @@ def test_a_parameter_has_its_effect_and_its_gradient_or_is_refused_by_name(name:
             for out_is in ((np.asarray, Tensor) if option == "out" else (np.asarray,))
         ]
     assert set(found) - {"not NumPy's"} or f"{name}.{option}" in NOT_TAKEN, "NumPy takes none of the values"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name, state in STATES.items() if state == "differentiable"])
+def test_a_parameter_in_its_place_has_its_gradient_too_and_so_have_further_values(name: str) -> None:
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for option in OPTIONS.get(name, ()):
+            _, in_place = calls_with(name, option)
+            further, _ = calls_with(name, option, FURTHER) if option in FURTHER else ([], [])
+            for given in further:
+                outcome(name, option, given, np.asarray, derivatives=True)
+            for given in in_place:  # one is enough
+                if "with its gradient" in outcome(name, option, given, np.asarray, derivatives=True):
+                    break

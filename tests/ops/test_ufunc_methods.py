@@ -117,6 +117,7 @@ def outcome(name: str, option: str, given: Call, wrap: Any, derivatives: bool) -
         which = [i for i, one in enumerate(recorded) if one]
         if derivatives:
             gradcheck(partial(results, of_arrays, which, [np.isnan(a) for a in arrays]), *arrays, atol=1e-12)
+            return "as NumPy, with its gradient"
     return "as NumPy"
 
 
@@ -145,3 +146,14 @@ def test_a_parameter_has_its_effect_and_its_gradient_or_is_refused_by_name(name:
             for wrap in ((np.asarray, Tensor) if option == "out" else (np.asarray,))
         }
     assert found - {"not NumPy's"}, "NumPy takes none of the values"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in sorted(METHODS) if name.split(".")[1] in DEFAULTS])
+def test_a_parameter_in_its_place_has_its_gradient_too(name: str) -> None:
+    with np.errstate(all="ignore"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for option in DEFAULTS[name.split(".")[1]]:
+            for given in (given for given, by_keyword in calls_with(name, option) if not by_keyword):
+                if "with its gradient" in outcome(name, option, given, np.asarray, derivatives=True):
+                    break

@@ -48,15 +48,19 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         with as_interrupts(is_program=argv is None), as_one_of_several() as told:
             return told(_run(argv))
-    except KeyboardInterrupt:  # before the import above was done
-        print("tinygrad-mnist: interrupted", file=sys.stderr)
+    except KeyboardInterrupt:  # before the imports above were done, or before it was known as one of several
+        from tinygrad_mnist.cli.start import speaks
+
+        if speaks():
+            print("tinygrad-mnist: interrupted", file=sys.stderr)
         return INTERRUPTED
 
 
 def _run(argv: Sequence[str] | None) -> int:
     """Run one command; return its exit status."""
-    from tinygrad_mnist.cli.interrupts import SENTENCE, status_of
+    from tinygrad_mnist.cli.interrupts import SENTENCE
     from tinygrad_mnist.cli.start import speaks
+    from tinygrad_mnist.exit_status import status_of
 
     try:
         from tinygrad_mnist.cli.parser import make_parser

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Final, NoReturn
 
 from tinygrad_mnist.cli.start import speaks, tie
+from tinygrad_mnist.exit_status import status_of
 
 SENTENCE: Final = "tinygrad-mnist: interrupted"
 
@@ -66,10 +68,11 @@ def raised_in_imports() -> Iterator[None]:
         _leaves_imports = before
 
 
-def status_of(interrupt: KeyboardInterrupt) -> int:
-    """Return the exit status after an interrupt: 128 and the number of the signal, as shells count."""
-    number = interrupt.args[0] if interrupt.args else None
-    return 128 + (number if isinstance(number, int) else signal.SIGINT)
+def ignore_interrupts() -> None:
+    """Ignore the signals from now on: for a process that has done its part, and waits for the others."""
+    for number in (*_DEFAULTS, *([signal.SIGUSR1] if hasattr(signal, "SIGUSR1") else [])):
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(number, signal.SIG_IGN)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:

@@ -22,6 +22,7 @@ from tinygrad_mnist.cli import (
     verify_resume,
 )
 from tinygrad_mnist.cli.output import MISUSED, notify
+from tinygrad_mnist.cli.start import speaks
 
 
 class Parser(argparse.ArgumentParser):
@@ -29,7 +30,8 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """End with the sentence and the status of a misused command."""
-        notify(f"{message} (see {self.prog} --help)")
+        if speaks():  # of several processes all have the same command
+            notify(f"{message} (see {self.prog} --help)")
         self.exit(MISUSED)
 
 

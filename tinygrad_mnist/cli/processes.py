@@ -10,7 +10,7 @@ import math
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tinygrad_mnist.cli import shared_options
 from tinygrad_mnist.cli.output import notify
@@ -18,8 +18,12 @@ from tinygrad_mnist.cli.start import find_start, join, speaks, tie
 from tinygrad_mnist.numbers import count_text
 
 if TYPE_CHECKING:
-    from tinygrad_mnist.training import Choice
+    from tinygrad_mnist.training import Choice, Recipe
     from tinygrad_mnist.training.distributed.communicator import Communicator
+
+
+MOST_ON_A_CORE: Final = 8
+"""Processes for each core that are started at most."""
 
 
 def add_processes(parser: argparse.ArgumentParser) -> None:
@@ -37,8 +41,15 @@ def add_processes(parser: argparse.ArgumentParser) -> None:
 # ---- the start of them -----------------------------------------------------------------------------------
 
 
-def launched(arguments: argparse.Namespace) -> int | None:
+def launched(arguments: argparse.Namespace, recipe: Recipe | None) -> int | None:
     """Start the processes that are asked for, stay until they have ended, and return their exit status.
+
+    Parameters
+    ----------
+    arguments : argparse.Namespace
+        The options of the command.
+    recipe : Recipe or None
+        What is trained; None if a run goes on.
 
     Returns
     -------
@@ -48,7 +59,9 @@ def launched(arguments: argparse.Namespace) -> int | None:
     Raises
     ------
     RecipeError
-        If several processes are asked for in each of several.
+        If several processes are asked for in each of several, or more than make sense.
+    RunError
+        If the run directory cannot be written to.
     """
     from tinygrad_mnist.training.errors import RecipeError
 
@@ -59,19 +72,78 @@ def launched(arguments: argparse.Namespace) -> int | None:
                 f"--processes starts processes, but {start.by} has started this one as one of "
                 f"{'several' if start.size is None else start.size} already; leave it out"
             )
+        if start.size is not None:
+            _require_images(start.size, recipe)
         return None
     if arguments.processes in (None, 1):
         return None
-    from tinygrad_mnist.training.distributed.launcher import find_launch, launch, usable_cores
+    from tinygrad_mnist.training.distributed.launcher import launch
+    from tinygrad_mnist.training.distributed.open_mpi import find_launch, usable_cores
 
+    cores = usable_cores()
+    _require_cores(arguments.processes, cores)
+    _require_images(arguments.processes, recipe)
     made = find_launch(arguments.processes, _program(arguments.words))
-    threads, cores = arguments.processes * (arguments.threads or 1), usable_cores()
-    if threads > cores:
-        notify(
-            f"{count_text(threads, 'thread')} of {arguments.processes} processes wait for each other on "
-            f"{count_text(cores, 'core')}, which takes longer than fewer processes do"
-        )
+    _require_directory(arguments)
+    if sentence := crowded(arguments.processes, arguments.threads or 1, cores):
+        notify(sentence)
     return launch(made, notify)
+
+
+def _require_cores(processes: int, cores: int) -> None:
+    """Raise an error for many more processes than this machine has cores."""
+    from tinygrad_mnist.training.errors import RecipeError
+
+    if processes > MOST_ON_A_CORE * cores:
+        raise RecipeError(
+            f"--processes {processes} is more than {MOST_ON_A_CORE} for each core of this machine, which has "
+            f"{cores}; give {cores} at most, or start them on several machines: "
+            f"mpiexec -n {processes} --hostfile hosts tinygrad-mnist train ..."
+        )
+
+
+def _require_images(processes: int, recipe: Recipe | None) -> None:
+    """Raise an error if there are more processes than images in a batch."""
+    from tinygrad_mnist.training.errors import RecipeError
+
+    if recipe is not None and recipe.batch_size is not None and processes > recipe.batch_size:
+        raise RecipeError(
+            f"{processes} processes are more than the {count_text(recipe.batch_size, 'image')} of a batch, "
+            f"so that some would have none; start {recipe.batch_size} at most, or give a larger --batch-size"
+        )
+
+
+def _require_directory(arguments: argparse.Namespace) -> None:
+    """Raise an error if the run directory cannot be made or written to; it is left as it was."""
+    from tinygrad_mnist.training.runs.directory import RunDirectory
+
+    if arguments.resume is not None:
+        RunDirectory.of_run(arguments.resume).release()
+    elif arguments.out is not None:
+        RunDirectory(arguments.out, "").release()
+
+
+def crowded(processes: int, threads: int, cores: int) -> str | None:
+    """Return a sentence if processes and their threads are more than the cores, and what to give; else None.
+
+    Examples
+    --------
+    >>> print(crowded(2, 4, 2))
+    2 processes of 4 threads each wait for each other on 2 cores, which takes longer than fewer do; give \
+--threads 1
+    """
+    if processes * threads <= cores:
+        return None
+    if processes > cores:
+        advice = f"--processes {cores}" if cores > 1 else "no --processes"
+        advice += " and --threads 1" if threads > 1 else ""
+    else:
+        advice = f"--threads {cores // processes}"
+    each = f" of {threads} threads each" if threads > 1 else ""
+    return (
+        f"{processes} processes{each} wait for each other on {count_text(cores, 'core')}, which takes longer "
+        f"than fewer do; give {advice}"
+    )
 
 
 def _program(words: Sequence[str] | None) -> list[str]:
@@ -128,6 +200,8 @@ def little_work(choice: Choice, processes: int) -> str | None:
         How many there are.
     """
     from tinygrad_mnist.training.distributed.speedup_estimate import advice, estimate
+    from tinygrad_mnist.training.loop.by_recipe import steps_per_epoch
+    from tinygrad_mnist.training.loop.course import steps_of
     from tinygrad_mnist.training.recipe.models import known_costs, state_outline
 
     recipe, dataset = choice.recipe, choice.dataset
@@ -140,12 +214,12 @@ def little_work(choice: Choice, processes: int) -> str | None:
         for name, shape, _ in entries
         if not name.split(".")[-1].startswith(("running", "num"))  # the statistics of batch norm
     )
-    images = round(len(dataset.train_images) * (1 - recipe.validation))
-    batch = min(recipe.batch_size or images, images) * recipe.accumulate
+    samples = len(dataset.train_images)
+    samples -= round(samples * recipe.validation)
     found = estimate(
         processes=processes,
-        steps=max(1, round(recipe.epochs * images / batch)),
-        images=batch,
+        steps=steps_of(recipe.epochs, steps_per_epoch(recipe, samples)),
+        images=min(recipe.batch_size or samples, samples) * recipe.accumulate,
         convolved=costs.convolved,
         numbers=costs.numbers,
         parameters=parameters,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tinygrad_mnist.cli.output import notify
+from tinygrad_mnist.cli.start import tie
 
 if TYPE_CHECKING:
     from tinygrad_mnist.training import Checkpoint, ModelFile
@@ -174,5 +175,6 @@ def use_threads(arguments: argparse.Namespace) -> None:
     """Set the number of threads, before NumPy is imported; tell the user what cannot be done."""
     from tinygrad_mnist.training.loop.threads import set_threads
 
-    if problem := set_threads(arguments.threads or 1):
+    # our launcher has told of all threads of all processes
+    if problem := set_threads(arguments.threads or 1, warn_of_cores=tie() is None):
         notify(problem)

@@ -59,6 +59,10 @@ process: only a step that srun has started has ``SLURM_STEP_NUM_TASKS``.
 """
 
 
+_RANKS_ON_A_MACHINE: Final = ("OMPI_COMM_WORLD_LOCAL_RANK", "SLURM_LOCALID", "MPI_LOCALRANKID")
+"""What numbers the processes of a machine."""
+
+
 def find_start(environment: Mapping[str, str] | None = None) -> Start | None:
     """Return how this process was started as one of several; None if it is alone.
 
@@ -133,13 +137,19 @@ def keep(sentence: str) -> None:
     _kept = sentence
 
 
+def _leads_its_machine() -> bool:
+    """Return whether this is the first process on its machine."""
+    return any(os.environ.get(name) == "0" for name in _RANKS_ON_A_MACHINE)
+
+
 def _say_alone(rank: int) -> None:
     """Print the sentence that was kept, if the first process does not end all with its own within seconds.
 
-    A mistake in the command is found by each process for itself. If one ended before the first has printed
-    it, mpiexec would end that one too, and the user would not learn of it.
+    What is wrong with a machine, as a package or a file that is missing, is found by each process for itself.
+    If one ended before the first has printed it, mpiexec would end that one too, and the user would not learn
+    of it. On one machine it is the same for all, and so the first one of each machine speaks.
     """
-    if _kept is not None:
+    if _kept is not None and _leads_its_machine():
         import platform
 
         time.sleep(FIRST_SPEAKS)
@@ -190,11 +200,12 @@ def _find_tie(rank: int) -> Tie | None:
 
 
 def _told(status: int, rank: int) -> int:
-    if status and rank and "mpi4py.MPI" not in sys.modules:
-        _say_alone(rank)
+    is_silent = status != 0 and rank != 0 and "mpi4py.MPI" not in sys.modules
     if _tie is not None:
         sys.stdout.flush()
-        _tie.end(status, is_first=speaks())
+        _tie.end(status, _kept if is_silent else None, is_first=speaks())
+    elif is_silent:
+        _say_alone(rank)
     return status
 
 

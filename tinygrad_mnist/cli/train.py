@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from tinygrad_mnist.cli import processes, shared_options
-from tinygrad_mnist.cli.interrupts import raised_in_imports
+from tinygrad_mnist.cli.interrupts import ignore_interrupts, raised_in_imports
 from tinygrad_mnist.cli.output import FAILED, class_heading, outlasting_readers
 from tinygrad_mnist.numbers import count_text, printable
 
@@ -177,19 +177,22 @@ def _train(arguments: argparse.Namespace) -> int:
     compilation.require(arguments.jit)
     if arguments.tensorboard:
         tensorboard.require_tensorboard()
-    if (status := processes.launched(arguments)) is not None:
+    if (status := processes.launched(arguments, chosen and chosen[0])) is not None:
         return status
     shared_options.use_threads(arguments)
     with processes.together() as communicator:
-        return _train_here(arguments, chosen, communicator)
+        outcome = _train_here(arguments, chosen, communicator)
+    if outcome.interrupted:
+        raise KeyboardInterrupt
+    return FAILED if outcome.missing else 0
 
 
 def _train_here(
     arguments: argparse.Namespace,
     chosen: tuple[Recipe, dict[str, Any]] | None,
     communicator: Communicator | None,
-) -> int:
-    """Train in this process, which may be one of several; return the exit status."""
+) -> Outcome:
+    """Train in this process, which may be one of several."""
     from tinygrad_mnist.cli.progress import LOGS
 
     log = LOGS[arguments.log](sys.stdout, arguments.quiet)
@@ -199,10 +202,10 @@ def _train_here(
         call = _beginning(arguments, chosen, log, communicator)
     with raised_in_imports():
         outcome = call()
+        if communicator is not None and not communicator.is_writer:
+            ignore_interrupts()  # the first one draws, and is the one to end that
         log.end(outcome, (_summary_line(outcome) if arguments.quiet else _summary(outcome)).split("\n"))
-    if outcome.interrupted:
-        raise KeyboardInterrupt
-    return FAILED if outcome.missing else 0
+    return outcome
 
 
 def _beginning(

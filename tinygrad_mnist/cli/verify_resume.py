@@ -7,6 +7,7 @@ from typing import Final
 
 from tinygrad_mnist.cli import shared_options
 from tinygrad_mnist.cli.output import FAILED, notify, show
+from tinygrad_mnist.cli.start import find_start
 
 NAME: Final = "verify-resume"
 HELP: Final = "prove that a training goes on to the same bits after an interruption"
@@ -46,14 +47,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="whether steps are compiled; auto (the default) is as in the whole training",
     )
     shared_options.add_threads(parser)
+    parser.add_argument("--processes", type=shared_options.at_least(1), default=1, help=argparse.SUPPRESS)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Verify; the status is 1 if something differs."""
+    from tinygrad_mnist.training.errors import RecipeError
     from tinygrad_mnist.training.loop import compilation
     from tinygrad_mnist.training.recipe.recipe_file import read_recipe
     from tinygrad_mnist.training.recipe.recipes import changes_for
 
+    if arguments.processes > 1 or find_start() is not None:
+        raise RecipeError(
+            "verify-resume trains by one process, and proves that such a training goes on to the same bits "
+            "from wherever it was interrupted; a run by several goes on by train --resume RUN --processes N, "
+            "or by mpiexec and train --resume RUN"
+        )
     recipe = read_recipe(arguments.recipe)  # what is misused is said at once, before NumPy is there
     changes = changes_for(arguments.model) if arguments.model is not None else {}
     recipe = recipe.changed(**changes)

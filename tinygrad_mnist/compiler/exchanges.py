@@ -16,26 +16,35 @@ from tinygrad_mnist.compiler import lowering
 from tinygrad_mnist.compiler.symbols import Symbol, as_symbol
 from tinygrad_mnist.engine import shards
 from tinygrad_mnist.engine.tensor import Tensor, _lift
+from tinygrad_mnist.ops.exchange import FAR
 
 Tracing = Any  # `trace.Tracer`, which stands above
-
-FAR: Final = 1e6
-"""How many variances the square of a mean may be; else eager takes the statistics, by a second exchange."""
 
 
 def _sums(tracing: Tracing, *given: Any) -> list[Tensor]:
     """Write the sums of some arrays over all processes."""
     symbols = [as_symbol(tracing.symbol(one)) for one in given]
     likes = [np.broadcast_to(np.zeros((), one.dtype), one.shape) for one in symbols]
-    made = lowering.outside(tracing, "sum over processes", _summed, symbols, {}, partial(_refuse, likes))
+    made = lowering.outside(tracing, "sum over processes", _Sum(likes), symbols, {}, partial(_refuse, likes))
     return [_lift(one, None) for one in made]
 
 
-def _summed(*arrays: Any) -> Any:
-    shard = shards.current()
-    assert shard is not None, "the key of the call says that there is one"
-    sums = shard.exchange.sum(arrays)
-    return sums if len(arrays) > 1 else sums[0]
+class _Sum:
+    """The sum of arrays that look as some do, by what joins the processes when it is called."""
+
+    def __init__(self, likes: Sequence[Any]) -> None:
+        self._likes = likes
+        self._exchange: shards.Exchange | None = None
+        self._summed: Callable[[Sequence[Any]], Sequence[Any]]
+
+    def __call__(self, *arrays: Any) -> Any:
+        shard = shards.current()
+        assert shard is not None, "the key of the call says that there is one"
+        if shard.exchange is not self._exchange:
+            self._summed = shards.prepared(shard.exchange, self._likes)
+            self._exchange = shard.exchange
+        sums = self._summed(arrays)
+        return sums if len(arrays) > 1 else sums[0]
 
 
 def _refuse(likes: Sequence[Any]) -> None:

@@ -133,10 +133,12 @@ class Executable:
             self._code = machine.load(found.code, ["part0"], found.needed, symbols=symbols)
             self._steps = [("part0", None)]
         self._exchanges = [step for _, step in self._steps if step is not None and step.refuse is not None]
+        calls = [step for _, step in self._steps if step is not None]
+        self._computes = len(calls) > len(self._exchanges)  # whether NumPy runs more than exchanges
         self._exchanged = 0  # the exchanges that the run under way, or one that did not hold, has made
         self.failure: Exception | None = None  # of what is outside, in the last run
         kind = ctypes.CFUNCTYPE(ctypes.c_int32)
-        self._finders: dict[Instruction, tuple[list[Callable[[], Any]], ...]] = {}
+        self._calls: dict[Instruction, Callable[[], None]] = {}
         self._parts: list[Any] = [
             kind(self._code.address(name)) if call is None else call for name, call in self._steps
         ]
@@ -378,7 +380,7 @@ class Executable:
 
     def _run_all(self) -> None:
         """Run all parts, as far as the conditions hold, and other processes take part."""
-        with np.errstate(all="ignore") if len(self._parts) > 1 else nullcontext():
+        with np.errstate(all="ignore") if self._computes else nullcontext():
             for part in self._parts:
                 if not isinstance(part, Instruction):
                     if not part():
@@ -407,7 +409,7 @@ class Executable:
         if instruction.refuse is not None:
             self._exchanged += 1
         try:
-            self._run(instruction)
+            (self._calls.get(instruction) or self._call_of(instruction))()
         except Refused:
             self._exchanged = len(self._exchanges)
             return False
@@ -418,37 +420,52 @@ class Executable:
 
     def _run(self, instruction: Instruction) -> None:
         """Run an instruction by NumPy, between two parts of the code."""
-        if instruction not in self._finders:
-            of = instruction.inputs, instruction.outputs
-            self._finders[instruction] = tuple([self._finder(value) for value in values] for values in of)
-        inputs, outputs = self._finders[instruction]
-        arguments = [find() for find in inputs]
-        if instruction.effect and instruction.refuse is None:  # it may keep what it is given
-            arguments = [argument.copy() for argument in arguments]
-        results = instruction.run(*arguments)
-        if len(outputs) == 1:
-            results = (results,)
-        for find, result in zip(outputs, results, strict=True):
-            find()[...] = result
+        (self._calls.get(instruction) or self._call_of(instruction))()
 
-    def _finder(self, value: Value) -> Callable[[], Any]:
-        """Return what finds the array of a value that lies in memory, or a view of it, in each run."""
+    def _call_of(self, instruction: Instruction) -> Callable[[], None]:
+        """Return what runs an instruction on the arrays of its inputs, from now on."""
+        of = instruction.inputs, instruction.outputs
+        inputs, outputs = (_together([self._finder(value) for value in values]) for values in of)
+        run, is_single = instruction.run, len(instruction.outputs) == 1
+        is_kept = instruction.effect and instruction.refuse is None  # it may keep what it is given
+
+        def call() -> None:
+            arguments = inputs()
+            results = run(*[argument.copy() for argument in arguments] if is_kept else arguments)
+            if is_single:
+                results = (results,)
+            for place, result in zip(outputs(), results, strict=True):
+                place[...] = result
+
+        self._calls[instruction] = call
+        return call
+
+    def _finder(self, value: Value) -> Any:
+        """Return the array of a value, or a view of it; what returns it, if it is another one in each run."""
         found = self._views.get(value, self._constants.get(value))
         if found is not None:
-            return lambda: found
+            return found
         if value in self._roots:
             number = self._roots.index(value)
             # The axes of an output, and those of the value, may have other orders than the memory.
-            order = _order_in_memory(self._ready.layouts[self._ready.program.outputs[number]])
+            output = self._ready.program.outputs[number]
+            order = _order_in_memory(self._ready.layouts[output])
             own = _order_in_memory(self._ready.layouts[value])
             shape, back = [value.shape[axis] for axis in own], list(map(own.index, range(value.ndim)))
+            if order == own == list(range(value.ndim)) and output.shape == value.shape:
+                return lambda: self._results[number]
             return lambda: self._results[number].transpose(order).reshape(shape).transpose(back)
         producer = self.plan.ready.producers.get(value)
         if producer is None:
             number = self.program.inputs.index(value)
             return lambda: self.arrays[number]
         run, arguments = producer.run, [self._finder(argument) for argument in producer.inputs]
-        return lambda: run(*(find() for find in arguments))
+        if not any(map(callable, arguments)):
+            view = run(*arguments)
+            if any(np.may_share_memory(view, argument) for argument in arguments):
+                return view
+        find = _together(arguments)
+        return lambda: run(*find())
 
     # Looking ---------------------------------------------------------------------------------------------
 
@@ -531,6 +548,23 @@ class Executable:
 def _order_in_memory(layout: Layout) -> list[int]:
     """Return the axes of an array in the order in which they lie in memory."""
     return sorted(range(len(layout.strides)), key=lambda axis: -layout.strides[axis])
+
+
+def _together(finders: Sequence[Any]) -> Callable[[], Sequence[Any]]:
+    """Return what returns arrays: those that are given, and of the others what their finders return."""
+    moving = [(number, find) for number, find in enumerate(finders) if callable(find)]
+    if not moving:
+        fixed = tuple(finders)
+        return lambda: fixed
+    known = [None if callable(find) else find for find in finders]
+
+    def find_all() -> Sequence[Any]:
+        arrays = known.copy()
+        for number, find in moving:
+            arrays[number] = find()
+        return arrays
+
+    return find_all
 
 
 def _times(runs: list[Callable[[], Any]], rounds: int) -> list[float]:

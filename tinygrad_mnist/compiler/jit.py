@@ -193,6 +193,35 @@ class Jitted:
                     return result
             return self._first(args, kwargs, leaves, structure, key, why)
 
+    def prepare(self, *args: Any, **kwargs: Any) -> bool:
+        """Compile a call that no program fits, without running it; return whether it will run by a program.
+
+        Where several processes make the call together, they can agree before the first exchange in it.
+
+        Raises
+        ------
+        JitError
+            If it cannot be compiled. An error that the function may have by itself shows when it is called.
+        """
+        if recorder.get() is not None or is_replay() or not is_on():
+            return False
+        with self._lock:
+            leaves, structure, key = self._keys(args, kwargs)
+            why = None
+            for replay in self._replays.get(key, ()):
+                if (why := replay.misfit(leaves)) is None:
+                    return True
+            if len(self.compilations) >= PROGRAMS:
+                return False
+            why = why or reason(key, [*self._replays, *self._eager], self._function)
+            try:
+                self._make(args, kwargs, leaves, structure, key, why)
+            except JitError:
+                raise
+            except Exception:
+                return False
+            return True
+
     def _by(self, replay: Replay, args: Any, kwargs: Any, leaves: Any) -> tuple[Any, str | None]:
         """Return the result of a call, by a program or as it is; or None, and why the program misfits."""
         try:
@@ -231,10 +260,8 @@ class Jitted:
                 f"has {PROGRAMS} programs; calls that fit none of them run as they are, the last since {why}"
             )
             return self._function(*args, **kwargs)
-        start = time.perf_counter()
         try:
-            self._check_source()
-            replay = self._compiled(args, kwargs, leaves, structure)
+            replay = self._make(args, kwargs, leaves, structure, key, why)
         except RunsEagerly as error:
             self._note_eager(key, leaves, error)
             if error.is_said:
@@ -247,12 +274,19 @@ class Jitted:
             raise JitError(
                 f"{self._name} cannot be traced at {line_of(error)}: there, arrays are Tensors. {error}"
             ) from error
-        self.compilations.append(Compilation(_describe(leaves), why, time.perf_counter() - start))
-        self._replays.setdefault(key, []).append(replay)
         result, why = self._by(replay, args, kwargs, leaves)
         if why is not None:  # another thread has changed something since
             return replay.observed(self._function(*args, **kwargs))
         return result
+
+    def _make(self, args: Any, kwargs: Any, leaves: Any, structure: Any, key: Any, why: str) -> Replay:
+        """Compile a call, and keep its program."""
+        start = time.perf_counter()
+        self._check_source()
+        replay = self._compiled(args, kwargs, leaves, structure)
+        self.compilations.append(Compilation(_describe(leaves), why, time.perf_counter() - start))
+        self._replays.setdefault(key, []).append(replay)
+        return replay
 
     def _note_eager(self, key: Any, leaves: Any, error: RunsEagerly) -> None:
         """Note that calls such as this one run as they are."""

@@ -175,7 +175,8 @@ def interpret(
             results = instruction.run(*(known[value] for value in instruction.inputs))
             if len(instruction.outputs) == 1:
                 results = (results,)
-            known.update(zip(instruction.outputs, map(np.asarray, results), strict=True))
+            as_array = np.asarray if instruction.refuse is None else np.array  # sums hold for a while only
+            known.update(zip(instruction.outputs, map(as_array, results), strict=True))
     if not all(known[value] for value in program.conditions):
         return None
     if any(np.isnan(known[value]).any() for value in program.watched):

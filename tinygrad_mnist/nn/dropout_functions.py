@@ -8,8 +8,9 @@ import numpy as np
 
 from tinygrad_mnist.engine.dtypes import float_dtype
 from tinygrad_mnist.engine.shards import current as current_shard
+from tinygrad_mnist.nn.batch_axis import rows_each
 from tinygrad_mnist.nn.init import RNG, generator
-from tinygrad_mnist.nn.inputs import TensorLike, as_input, rows_each
+from tinygrad_mnist.nn.inputs import TensorLike, as_input
 
 
 def dropout(input: TensorLike, p: float = 0.5, training: bool = True, *, rng: RNG = None) -> TensorLike:

@@ -11,9 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from tinygrad_mnist.engine.errors import as_array, check_dtype
-from tinygrad_mnist.engine.shards import Shard
 from tinygrad_mnist.engine.tensor import Tensor
-from tinygrad_mnist.nn.parameter import Parameter
 
 Array = NDArray[Any]
 TensorLike = Tensor | Array
@@ -101,16 +99,6 @@ def element(values: TensorLike, *index: Any) -> Any:
     if isinstance(values, np.ndarray) and any(isinstance(part, Tensor) for part in index):
         return Tensor(values)[place]
     return values[place]
-
-
-def rows_each(value: TensorLike, shard: Shard) -> int | None:
-    """Return how many rows of an input belong to each row of the batch; None of what is no batch.
-
-    A Parameter is none, and what has another number of rows than a multiple of the batch's.
-    """
-    if isinstance(value, Parameter) or not value.ndim or value.shape[0] % shard.rows:
-        return None
-    return int(value.shape[0] // shard.rows)
 
 
 def detached(value: TensorLike) -> TensorLike:

@@ -20,7 +20,8 @@ from tinygrad_mnist.engine.conditions import found
 from tinygrad_mnist.engine.dtypes import float_dtype, is_float, is_integer
 from tinygrad_mnist.engine.shards import current as current_shard
 from tinygrad_mnist.engine.tensor import Tensor
-from tinygrad_mnist.nn.inputs import Array, TensorLike, element, real_input, rows_each, values_of
+from tinygrad_mnist.nn.batch_axis import rows_each
+from tinygrad_mnist.nn.inputs import Array, TensorLike, element, real_input, values_of
 from tinygrad_mnist.ops import loss
 from tinygrad_mnist.ops.exchange import mean_over_shards
 from tinygrad_mnist.ops.loss import IGNORED, multiply_no_nan
@@ -800,7 +801,8 @@ def _count_by_shard(count: Any, reduction: str) -> Any:
 def _of_all_shards(total: Any, input: TensorLike) -> Any:
     """Return a sum over the rows of a shard so that its mean over all shards is the sum over all rows.
 
-    A sum over a Parameter stays as it is: it is the same in all processes, and so is its mean.
+    A sum over what is made of Parameters alone stays as it is: it is the same in all processes, and so is its
+    mean.
     """
     shard = current_shard()
     if shard is None or rows_each(input, shard) is None:

@@ -42,8 +42,12 @@ mean_over_shards: Final = linear(
 
 # ---- mean and variance -----------------------------------------------------------------------------------
 
-_FAR: Final = 1e4
-"""How many variances the square of a mean may be. Above, their difference has lost four digits of 16."""
+FAR: Final = 1e6
+"""How many variances the square of a mean may be: their difference has lost six digits of 16 there.
+
+A compiled program holds up to there, too, as all processes have to make the same exchanges. A lower number
+would let a channel that is nearly constant, as behind a ReLU, run without its program again and again.
+"""
 
 
 def _statistics_over_shards(own: Any, shard: Shard | None = None, rows: int = 1, eps: float = 0.0) -> Any:
@@ -83,7 +87,7 @@ def _statistics_over_shards(own: Any, shard: Shard | None = None, rows: int = 1,
             )
         shift = mean - joined
         spread = square - joined * joined
-        if np.any(joined * joined > _FAR * (spread + eps)):
+        if np.any(joined * joined > FAR * (spread + eps)):
             _, rest, square = _summed(shard, rows, shift, var + shift * shift)
             shift, joined = shift - rest, joined + rest
             spread = square - rest * rest
@@ -92,10 +96,10 @@ def _statistics_over_shards(own: Any, shard: Shard | None = None, rows: int = 1,
 
 def _summed(shard: Shard, rows: int, mean: Any, square: Any) -> tuple[float, Any, Any]:
     """Return the rows of all shards, and the means over them, by one exchange."""
-    sent = np.concatenate([np.ones(1), mean, square]) * rows
-    (sums,) = shard.sum([sent])
-    first, second = sums[1:].reshape(2, -1) / sums[0]
-    return float(sums[0]), first, second
+    # the same arrays as those of a compiled program, so that the processes could meet
+    count, sums = shard.sum([np.full(1, float(rows)), np.stack([mean, square]) * rows])
+    first, second = sums / count
+    return float(count[0]), first, second
 
 
 def _statistics_rule(g: Any, out: Any, own: Any, shard: Any = None, rows: Any = 1, eps: Any = 0.0) -> Any:

@@ -45,12 +45,17 @@ class DivergedError(TrainingError):
 
 
 def is_interrupt(error: BaseException | None) -> bool:
-    """Return whether an error is Ctrl-C, or came of it: what imports modules may turn it into another."""
+    """Return whether an error is Ctrl-C, or came of it."""
+    return interrupt_of(error) is not None
+
+
+def interrupt_of(error: BaseException | None) -> KeyboardInterrupt | None:
+    """Return the interrupt that an error is, or came of: what imports modules may turn it into another."""
     while error is not None:
         if isinstance(error, KeyboardInterrupt):
-            return True
+            return error
         error = error.__cause__ or error.__context__
-    return False
+    return None
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """An exception in one rank ends all with its message; one that all have is raised in each."""
 
+import signal
 import socket
 
 import pytest
@@ -8,6 +9,7 @@ from tests.ranks import run_processes, run_threads
 from tinygrad_mnist.training.distributed import abort
 from tinygrad_mnist.training.distributed.abort import ending_all
 from tinygrad_mnist.training.distributed.agreement import is_agreed, mark_agreed
+from tinygrad_mnist.training.distributed.errors import RankLostError
 from tinygrad_mnist.training.errors import TrainingError
 
 
@@ -83,6 +85,36 @@ def test_an_interrupt_of_one_ends_all_with_the_status_of_an_interrupt(capsys):
     found = errors_of(2, failing(rank0=KeyboardInterrupt()))
     assert found[0][1] == [130]
     assert capsys.readouterr().err == "rank 0 on here: KeyboardInterrupt\n"
+    found = errors_of(2, failing(rank0=KeyboardInterrupt(int(signal.SIGTERM))))
+    assert found[0][1] == [143]
+
+
+def test_one_that_fails_when_the_others_have_ended_ends_by_itself(capsys):
+    def run(ranks):
+        ranks.meet = lambda seconds: 1
+        raise ValueError(f"of {ranks.rank}")
+
+    found = errors_of(2, run)
+    assert [(str(error), statuses) for error, statuses in found] == [("of 0", []), ("of 1", [])]
+    assert all(is_agreed(error) for error, _ in found)
+    printed = capsys.readouterr().err
+    assert "of 1" in printed
+    assert "of 0" not in printed  # the first one prints its own
+
+
+@pytest.mark.parametrize("number", [1, 3])
+def test_of_those_that_lost_a_rank_the_first_one_speaks_by_its_first_number(monkeypatch, capsys, number):
+    slept = []
+    monkeypatch.setattr(abort, "sleep", slept.append)
+
+    def run(ranks):
+        ranks.members = [1, 3]  # 0 and 2 were lost, 0 now
+        if ranks.members[ranks.rank] == number:
+            raise RankLostError([0], ["there"])
+
+    errors_of(2, run)
+    assert len(slept) == (number != 1)
+    assert capsys.readouterr().err.startswith(f"rank {number} on here: rank 0 on there was lost")
 
 
 def test_an_exception_that_is_agreed_on_already_is_no_matter_of_this(capsys):
@@ -117,9 +149,14 @@ PROGRAM = """
         if case == "lost" and ranks.rank == 1:
             os.kill(os.getpid(), 9)
         if case == "inside" and ranks.rank == 1:
+            print("printed before")
             raise TrainingError("of one")
-        ranks.any(True)
-        time.sleep(60)
+        if case == "ended" and ranks.rank == 1:
+            time.sleep(0.5)
+            raise TrainingError("of one")
+        if case != "ended":
+            ranks.any(True)
+            time.sleep(60)
 """
 
 
@@ -130,6 +167,17 @@ def test_processes_end_with_the_message_of_the_one_that_failed(case):
     host = socket.gethostname()
     message = f"rank 1 on {host}: of one" if case == "inside" else f"rank 1 on {host} ended by this exception"
     assert end.stderr.count(message) == 1
+    if case == "inside":
+        assert end.stdout == "printed before\n"
+
+
+@pytest.mark.slow
+def test_the_last_process_ends_with_its_exception_when_the_others_have_ended():
+    end = run_processes(3, PROGRAM, "ended", timeout=30)  # not after the limit of an exchange
+    assert end.returncode == 1
+    assert end.stderr.count(f"rank 1 on {socket.gethostname()}: of one") == 1
+    assert end.stderr.count("TrainingError: of one") == 1
+    assert "MPI_ABORT" not in end.stderr
 
 
 @pytest.mark.slow

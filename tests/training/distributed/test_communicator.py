@@ -65,6 +65,7 @@ VALUES = """
     from tinygrad_mnist.engine.shards import Refused
     from tinygrad_mnist.training.distributed.communicator import Communicator, as_communicator
     from tinygrad_mnist.training.distributed.errors import ExchangeError, OutOfStepError
+    from tinygrad_mnist.training.errors import TrainingError
 
     ranks = as_communicator(MPI.COMM_WORLD)
     rank, size, found = ranks.rank, ranks.size, {}
@@ -89,6 +90,11 @@ VALUES = """
     found["strided, read-only"] = same(
         ranks.sum(views), [total.T, total[::2, ::-3], total, total, np.broadcast_to(total[0], (3, 6))]
     )
+    summed = ranks.prepared(views)
+    first, twice = [list(map(np.copy, summed(given))) for given in (views, [2 * one for one in views])]
+    found["prepared"] = same(first, ranks.sum(views)) and same(twice, [2 * one for one in first])
+    halves = [np.float16([rank]), np.array([rank == 1])]
+    found["prepared, of other dtypes"] = same(ranks.prepared(halves)(halves), ranks.sum(halves))
     found["no array, no elements, no axes"] = ranks.sum([]) == [] and same(
         ranks.sum([np.empty((0, 3), np.float32), np.float32(rank), np.empty((2, 0))]),
         [np.empty((0, 3), np.float32), np.float32(3), np.empty((2, 0))],
@@ -139,6 +145,17 @@ VALUES = """
     ranks.close()
     again = as_communicator(MPI.COMM_WORLD)
     found["a new one after its end"] = again is not ranks and same(again.sum([own]), [own * size])
+    threads = threading.active_count()
+    for _ in range(2):
+        theirs = MPI.COMM_WORLD.Dup()
+        ours = as_communicator(theirs)
+        ours.any(True)
+        theirs.Free()
+        found["ends with that of MPI"] = ours.closed and ours.mpi == MPI.COMM_NULL
+        found["its thread, too"] = threading.active_count() == threads
+    limit = -1 if rank == 1 else None
+    refusal = error_of(TrainingError, lambda: Communicator(MPI.COMM_WORLD, time_limit=limit))
+    found["a limit of one rank"] = again.gather(refusal)
     two = Communicator(MPI.COMM_WORLD)
     found["two side by side"] = [one.gather(number) for number, one in enumerate([again, two, again])]
 
@@ -176,6 +193,11 @@ def test_what_is_exchanged_and_what_is_refused():
     assert out_of_step.startswith("the processes are out of step: one of them made another exchange")
     assert "not an array of <U1" in found.pop("no numbers")
     assert "give each training its own" in found.pop("two threads")
+    first, second, third = found.pop("a limit of one rank")
+    assert second == "time_limit is -1; give seconds, a number above 0"
+    assert first == third
+    assert first.startswith("rank 1 on ")
+    assert first.endswith(second)
     told = {name: value for name, value in found.items() if value is not True}
     assert told == {
         "each has its own dtype": ["float32", "float64", ">f8"],

@@ -166,7 +166,6 @@ def test_where_a_host_vanishes_the_rest_ends_whatever_the_launcher_says_and_the_
     hosts.disconnect()
     for pid in hosts.pids(hosts.names[1]):
         os.kill(pid, signal.SIGKILL)
-    process.communicate(timeout=60)
-    assert process.returncode is not None  # Open MPI's is 0 here
+    process.communicate(timeout=60)  # Open MPI ends with status 0 here
     assert hosts.still_running() == []
     assert not hosts.complete

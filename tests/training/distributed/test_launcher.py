@@ -1,4 +1,4 @@
-"""The launcher: its command and environment as data, and what it does while ranks live and die.
+"""The launcher: what it does while ranks live and die.
 
 A small program stands for mpiexec, and small programs for the ranks: MPI takes seconds to start.
 """
@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from tinygrad_mnist.training.distributed import launcher
-from tinygrad_mnist.training.distributed.launcher import Launch, find_launch, find_mpiexec, launch, launch_of
-from tinygrad_mnist.training.errors import TrainingError
+from tinygrad_mnist.training.distributed.launcher import launch
+from tinygrad_mnist.training.distributed.open_mpi import Launch
 
 ROOT = Path(__file__).parents[3]
 
@@ -55,51 +55,6 @@ def made(source: str, processes: int = 2) -> Launch:
     program = textwrap.dedent(RANK) + textwrap.dedent(source)
     command = (sys.executable, "-c", MPIEXEC, str(processes), program)
     return Launch(processes, command, {**os.environ, "PYTHONPATH": str(ROOT)})
-
-
-# ---- what is started -------------------------------------------------------------------------------------
-
-
-def test_the_command_and_its_environment_are_data() -> None:
-    settings = {"cores": 2, "environment": {"HOME": "/home/me", "PRTE_MCA_ras": "mine"}}
-    found = launch_of(2, ["python", "-m", "x"], "bin/mpiexec", survives=True, **settings)
-    assert " ".join(found.command) == (
-        "bin/mpiexec --with-ft ulfm --bind-to none --oversubscribe -n 2 python -m x"
-    )
-    assert found.environment["HOME"] == "/home/me"
-    assert found.environment["PRTE_MCA_ras"] == "mine"  # what the user says goes before
-    assert "OMPI_ALLOW_RUN_AS_ROOT" not in found.environment
-    assert "OMPI_MCA_mpi_yield_when_idle" not in found.environment
-    as_root = launch_of(3, ["x"], "mpiexec", survives=False, is_root=True, **settings)
-    assert "--with-ft" not in as_root.command
-    assert as_root.environment["OMPI_ALLOW_RUN_AS_ROOT_CONFIRM"] == "1"
-    assert as_root.environment["OMPI_MCA_mpi_yield_when_idle"] == "1"
-
-
-def test_without_mpi4py_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launcher, "find_spec", lambda name: None)
-    with pytest.raises(ImportError, match=r"mpi4py is needed to train by several processes: .*\[mpi\]"):
-        find_launch(2, ["x"])
-
-
-def test_an_mpiexec_that_is_missing_or_of_another_mpi_is_refused(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(launcher, "_script_folders", lambda: iter([str(tmp_path)]))
-    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(TrainingError, match="there is no mpiexec"):
-        find_mpiexec()
-    other = tmp_path / "mpiexec"
-    other.write_text("#!/bin/sh\necho HYDRA build details\n")
-    other.chmod(0o755)
-    with pytest.raises(TrainingError, match="is not of Open MPI"):
-        find_mpiexec()
-    other.write_text("#!/bin/sh\necho 'mpiexec (Open MPI) 5.0.8'\n")
-    assert find_mpiexec() == str(other)
-
-
-# ---- while it runs ---------------------------------------------------------------------------------------
 
 
 def test_ranks_write_to_the_launchers_streams_and_the_first_tells_the_status(
@@ -192,11 +147,65 @@ def test_a_rank_that_ends_all_has_the_last_word_and_the_others_end_at_once() -> 
     assert said == []
 
 
+def test_a_rank_that_mpi_does_not_bring_to_the_others_ends_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(launcher, "START_LIMIT", 1.0)
+    said: list[str] = []
+    source = """
+        if rank == 0:
+            tie.join()
+        time.sleep(60)
+    """
+    assert launch(made(source), said.append) == 1
+    (sentence,) = said
+    assert sentence.startswith("MPI has not brought all processes together after 1 s")
+
+
 def test_a_program_that_starts_no_rank_is_explained_by_what_it_prints() -> None:
     said: list[str] = []
     command = (sys.executable, "-c", "print('-' * 74); print('no  slots'); print('-' * 74)")
     assert launch(Launch(2, command, dict(os.environ)), said.append) == 1
     assert said == ["mpiexec has started none of the 2 processes; MPI says: no slots"]
+
+
+def test_nothing_is_left_of_processes_that_have_not_told_of_themselves(tmp_path: Path) -> None:
+    said: list[str] = []
+    child = (
+        "import os, sys, time; name = sys.argv[1]; open(name + 'part', 'w').write(str(os.getpid()));"
+        "os.rename(name + 'part', name); time.sleep(60)"
+    )
+    source = f"""
+        import glob, subprocess
+        folder = {str(tmp_path)!r}
+        os.setpgid(0, 0)
+        subprocess.Popen([sys.executable, "-c", {child!r}, f"{{folder}}/{{rank}}"], stdout=-3, stderr=-3)
+        while len(glob.glob(f"{{folder}}/?")) < 2:
+            time.sleep(0.02)
+        end(0)
+    """
+    assert launch(made(source), said.append) == 0
+    for file in tmp_path.iterdir():
+        pid = int(file.read_text())
+        state = Path(f"/proc/{pid}/stat")
+        if state.parent.parent.joinpath("self").exists():
+            assert not state.exists() or state.read_text().rpartition(")")[2].split()[0] in "ZX"
+        else:
+            with pytest.raises(ProcessLookupError):
+                os.kill(pid, 0)
+
+
+def test_what_the_second_process_finds_before_mpi_is_said_by_the_launcher(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(launcher, "KILL_LIMIT", 0.2)
+    said: list[str] = []
+    source = """
+        if rank == 1:
+            tie.end(1, "a package is missing")
+            sys.exit(1)
+        time.sleep(60)
+    """
+    assert launch(made(source), said.append) == 1
+    assert said == ["rank 1 of 2: a package is missing"]
 
 
 @pytest.mark.skipif(
@@ -232,6 +241,39 @@ def test_a_signal_reaches_the_first_rank_which_takes_its_time(
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+@pytest.mark.skipif(
+    threading.current_thread() is not threading.main_thread(), reason="signals reach the main thread alone"
+)
+def test_a_signal_that_the_program_takes_otherwise_reaches_no_rank(tmp_path: Path) -> None:
+    came: list[int] = []
+    said: list[str] = []
+    source = f"""
+        tie.join()
+        open({str(tmp_path)!r} + f"/{{rank}}", "w").close()
+        while not os.path.exists({str(tmp_path)!r} + "/go"):
+            time.sleep(0.02)
+        end(rank)
+    """
+
+    def send() -> None:
+        while len(list(tmp_path.iterdir())) < 2:
+            threading.Event().wait(0.02)
+        os.kill(os.getpid(), signal.SIGUSR1)
+        threading.Event().wait(0.3)
+        (tmp_path / "go").touch()
+
+    before = signal.signal(signal.SIGUSR1, lambda number, frame: came.append(number))
+    sender = threading.Thread(target=send)
+    sender.start()
+    try:
+        assert launch(made(source), said.append) == 0  # of the first rank, which lives
+    finally:
+        sender.join()
+        signal.signal(signal.SIGUSR1, before)
+    assert came == [signal.SIGUSR1]
+    assert said == []
+
+
 def test_ranks_save_and_end_when_the_launcher_is_killed(tmp_path: Path) -> None:
     source = f"""
         import signal
@@ -246,7 +288,8 @@ def test_ranks_save_and_end_when_the_launcher_is_killed(tmp_path: Path) -> None:
     found = made(source)
     program = (
         "import os, sys\n"
-        "from tinygrad_mnist.training.distributed.launcher import Launch, launch\n"
+        "from tinygrad_mnist.training.distributed.launcher import launch\n"
+        "from tinygrad_mnist.training.distributed.open_mpi import Launch\n"
         "launch(Launch(2, tuple(sys.argv[1:]), dict(os.environ)), print)\n"
     )
     process = subprocess.Popen(

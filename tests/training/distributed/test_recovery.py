@@ -34,6 +34,7 @@ class Heard(Callback):
         self.dies = me == victim
         self.event, self.step, self.exchange, self.keep = event, step, exchange, keep
         self.training, self.steps, self.evaluations, self.passes, self.notices = None, [], [], [], []
+        self.decisions = 0
 
     def _reach(self, event, training):
         if self.dies and event == self.event and training.step == self.step:
@@ -42,6 +43,9 @@ class Heard(Callback):
     def on_train_begin(self, training):
         self.training = training
         self._reach("begin", training)
+
+    def on_compile(self, training, decision):
+        self.decisions += 1
 
     def on_epoch_begin(self, training):
         self.passes.append(training.step)
@@ -134,6 +138,7 @@ for victim, event, step, exchange, done, jit in json.loads(sys.argv[2]):
     resumed = train(Heard(), jit, resume=f"{folder}/{me}.npz" if done else None)
     print(json.dumps({
         "me": me, "same": same(found, resumed), "steps": heard.steps, "evaluations": heard.evaluations,
+        "decisions": heard.decisions,
         "passes": heard.passes, "notices": heard.notices, "ranks": [ranks, communicator.size],
         "lost": communicator.lost, "begins": writes.begins, "written": writes.steps,
         "writer": [was_writer, communicator.is_writer],
@@ -168,6 +173,7 @@ def check(words, left, *notices):
         assert word["steps"] == list(range(1, 13))
         assert word["evaluations"] == [3, 6, 9, 12]
         assert word["passes"] == [0, 6]
+        assert word["decisions"] == 1
         assert word["ranks"] == [left + 1, left]
         assert len(word["notices"]) == 1
         assert word["notices"][0] in notices

@@ -10,17 +10,15 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from time import sleep
-from typing import Final
 
 from tinygrad_mnist.data import DataError
+from tinygrad_mnist.exit_status import status_of
 from tinygrad_mnist.training.distributed.agreement import is_agreed, mark_agreed
 from tinygrad_mnist.training.distributed.communicator import PATIENCE, Communicator
 from tinygrad_mnist.training.distributed.errors import RankLostError
 from tinygrad_mnist.training.distributed.watch import say
-from tinygrad_mnist.training.errors import TrainingError, is_interrupt
+from tinygrad_mnist.training.errors import TrainingError, interrupt_of, is_interrupt
 from tinygrad_mnist.training.recipe.model_file import explain
-
-INTERRUPTED: Final = 130
 
 
 @contextmanager
@@ -28,8 +26,8 @@ def ending_all(communicator: Communicator | None) -> Iterator[None]:
     """Let an exception inside end all processes with its message and a non-zero exit status.
 
     Where all processes have an exception within seconds, each raises its own; nothing is printed here but
-    messages that differ from that of rank 0, who prints its own. All ranks enter and leave it together. With
-    None, for one process, it does nothing.
+    messages that differ from that of rank 0, who prints its own. All ranks enter and leave it together. One
+    that fails when the others have ended already ends by itself. With None, for one process, it does nothing.
 
     Parameters
     ----------
@@ -52,15 +50,21 @@ def ending_all(communicator: Communicator | None) -> Iterator[None]:
 
 def _end_unless_all_failed(communicator: Communicator, error: BaseException) -> None:
     if isinstance(error, RankLostError):
-        left = [rank for rank in range(communicator.size) if rank not in error.ranks]
-        if communicator.rank != left[0]:
+        left = [number for number in communicator.members if number not in error.ranks]
+        if communicator.members[communicator.rank] != left[0]:
             sleep(PATIENCE)  # they all have the same to say: one says it, and ends all
-    if not communicator.meet(PATIENCE):
+    ended = communicator.meet(PATIENCE)
+    if ended is None:
         _say(communicator, error)
-        communicator.end_all(INTERRUPTED if is_interrupt(error) else 1)
+        interrupt = interrupt_of(error)
+        communicator.end_all(1 if interrupt is None else status_of(interrupt))
         return
-    messages = communicator.gather(_sentence(error))
-    if messages[communicator.rank] != messages[0]:
+    if ended:  # others have done their part, and exchange nothing any more: this one ends by itself, too
+        is_known = communicator.is_writer
+    else:
+        messages = communicator.gather(_sentence(error))
+        is_known = messages[communicator.rank] == messages[0]
+    if not is_known:
         _say(communicator, error)
     mark_agreed(error)
 
@@ -76,4 +80,4 @@ def _say(communicator: Communicator, error: BaseException) -> None:
         text = _sentence(error)
     if text is None:
         text = "".join(traceback.format_exception(error)).rstrip()
-    say(f"rank {communicator.rank} on {communicator.host}: {text}")
+    say(f"rank {communicator.members[communicator.rank]} on {communicator.host}: {text}")

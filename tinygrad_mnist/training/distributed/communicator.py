@@ -15,20 +15,27 @@ import sys
 import zlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import cache
+from functools import cache, partial
 from itertools import accumulate, pairwise
 from math import inf
 from pathlib import Path
 from time import perf_counter, sleep
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tinygrad_mnist.engine.shards import Refused
+from tinygrad_mnist.engine.shards import Exchange, Refused
 from tinygrad_mnist.training.distributed.errors import ExchangeError, OutOfStepError, RankLostError
-from tinygrad_mnist.training.distributed.liveness import BROADCAST, ENDING, GATHERING, SUM, WORKING, State
-from tinygrad_mnist.training.distributed.watch import Watch, end_all, limited, say, seconds_of
+from tinygrad_mnist.training.distributed.liveness import BROADCAST, ENDING, GATHERING, SUM, WORKING
+from tinygrad_mnist.training.distributed.watch import (
+    DEFAULT_SECONDS,
+    Watch,
+    end_all,
+    limited,
+    say,
+    seconds_of,
+)
 from tinygrad_mnist.training.errors import TrainingError
 
 Array = NDArray[Any]
@@ -42,6 +49,20 @@ float32; a prime number, so that sizes that differ by a power of two differ."""
 
 _LAYOUTS: Final = 256
 """How many layouts are kept: a model has one of gradients, and a few of batch norms."""
+
+
+@runtime_checkable
+class Ranks(Exchange, Protocol):
+    """Processes, or threads that stand for them, which exchange as a `Communicator` does."""
+
+    rank: int
+    size: int
+
+    def gather(self, value: Any) -> list[Any]:
+        """Return the values of all ranks, in their order."""
+
+    def broadcast(self, value: Any, root: int = 0) -> Any:
+        """Return the value of one rank."""
 
 
 class Communicator:
@@ -80,12 +101,16 @@ class Communicator:
         The processes that were lost, in words.
     checkpoint : Path or None
         Where the state to go on from is written, if it is; who writes it sets it.
+
+    Raises
+    ------
+    TrainingError
+        In all of them, if the time limit of one is no number above 0.
     """
 
     def __init__(self, comm: Any, *, time_limit: float | None = None) -> None:
         from mpi4py import MPI
 
-        self._seconds = seconds_of(time_limit)
         self.host = socket.gethostname()
         self.hosts: list[str] = []
         self.members: list[int] = []
@@ -93,23 +118,38 @@ class Communicator:
         self.checkpoint: Path | None = None
         self.waited = 0.0
         self._layouts: dict[Any, _Layout] = {}  # by the shapes and dtypes of what is summed
-        self.closed = self._busy = self._lost = False
+        self.closed = self._busy = self._lost = self._has_met = False
         self._calls = 0
         self._in_place = MPI.IN_PLACE
         self.lost: list[str] = []
         self._pid = os.getpid()
         self.mpi = comm
         try:
-            with limited(comm, self._seconds, "the others to begin"):
+            with limited(comm, _limit_at_first(time_limit), "the others to begin"):
                 self.mpi = comm.Dup()
                 self.mpi.Set_errhandler(MPI.ERRORS_RETURN)
                 self.rank, self.size = int(self.mpi.rank), int(self.mpi.size)
-                self.hosts = self.mpi.allgather(self.host)
+                self._seconds = self._agreed_limit(time_limit)
                 self.members = list(range(self.size))
                 self._watch = Watch(self.mpi.Dup(), self.hosts, self._seconds, self.advice)
         except MPI.Exception as error:
             raise self._told(error) from error
         atexit.register(self._at_exit)
+
+    def _agreed_limit(self, time_limit: float | None) -> float:
+        """Return the time limit, and note the hosts; no rank may fail before, as the others wait for it."""
+        seconds, fault = inf, None
+        try:
+            seconds = seconds_of(time_limit)
+        except TrainingError as error:
+            fault = str(error)
+        found: list[tuple[str, str | None]] = self.mpi.allgather((self.host, fault))
+        self.hosts = [host for host, _ in found]
+        faults = [f"rank {rank} on {host}: {said}" for rank, (host, said) in enumerate(found) if said]
+        if faults:
+            self.mpi.Free()
+            raise TrainingError(fault or faults[0])
+        return seconds
 
     @property
     def is_writer(self) -> bool:
@@ -136,12 +176,36 @@ class Communicator:
         RankLostError
             If a rank is lost.
         """
-        return self._summed(arrays, refuses=False, lent=lent)
+        layout = self._layout_of(arrays)
+        for view, array in zip(layout.views, arrays, strict=True):
+            view[...] = array
+        self._sum_in(layout.buffer, layout.size, layout.code)
+        found = zip(layout.views, arrays, strict=True)
+        return [view.astype(array.dtype, copy=not lent) for view, array in found]
+
+    def prepared(self, likes: Sequence[Array]) -> Callable[[Sequence[Array]], Sequence[Array]]:
+        """Return what sums arrays that look as some do; it returns the same lent arrays at each call.
+
+        What arrays look like is not asked again, which takes as long as a small exchange.
+        """
+        buffer, views, size, code = self._layout_of(likes)
+        if any(view.dtype != like.dtype for view, like in zip(views, likes, strict=True)):
+            return partial(self.sum, lent=True)
+
+        def summed(arrays: Sequence[Array]) -> Sequence[Array]:
+            for view, array in zip(views, arrays, strict=True):
+                view[...] = array
+            self._sum_in(buffer, size, code)
+            return views
+
+        return summed
 
     def refuse(self, arrays: Sequence[Array]) -> None:
         """Take part in a sum without values, so that it raises `Refused` everywhere."""
+        layout = self._layout_of(arrays)
+        layout.buffer[:] = 0
         with suppress(Refused):
-            self._summed(arrays, refuses=True)
+            self._sum_in(layout.buffer, layout.size, layout.code, refuses=True)
 
     def any(self, flag: bool) -> bool:
         """Return whether the flag is true in any rank."""
@@ -157,28 +221,38 @@ class Communicator:
         sealed = _Sealed.of(value) if self.rank == root else None
         return self._opened(self._exchange(BROADCAST, 0, self.mpi.bcast, sealed, root))
 
-    def meet(self, seconds: float = inf) -> bool:
-        """Return whether all ranks come here within some seconds; if not, it is of no more use.
+    def meet(self, seconds: float = inf, *, has_ended: bool = False) -> int | None:
+        """Return how many ranks have ended, once all come here; None if they do not within some seconds.
 
-        A process that waits here does not spin, and its handlers of signals run.
+        Then it is of no more use. A process that waits here does not spin, and its handlers of signals run.
+
+        Parameters
+        ----------
+        seconds : float
+            How long to wait.
+        has_ended : bool
+            Whether this one makes no other exchange after it.
         """
         if self._lost:
-            return False
+            return None
+        own, ended = np.array([has_ended], np.int64), np.zeros(1, np.int64)
         began = perf_counter()
-        if seconds == inf:  # who comes here takes no part in any other exchange
-            self._watch.state = State(began, ENDING, self._calls, 0)
+        if has_ended and seconds == inf:  # who comes here takes no part in any other exchange
+            self._watch.state = (began, ENDING, self._calls, 0)
         try:
-            request = self.mpi.Ibarrier()
+            request = self.mpi.Iallreduce(own, ended)
             while not request.Test():
                 if perf_counter() > began + seconds:
-                    return False
+                    _kept.append((request, own, ended))
+                    return None
                 sleep(0.005)
         except Exception:  # a rank is lost
             self._lost = True
-            return False
+            return None
         finally:
-            self._watch.state = State(perf_counter(), WORKING, self._calls, 0)
-        return True
+            self._watch.state = (perf_counter(), WORKING, self._calls, 0)
+        self._has_met = ended[0] > 0  # others end, so that this one does not wait for them when it does
+        return int(ended[0])
 
     def end_all(self, status: int) -> None:
         """End all processes at once, and this one with an exit status."""
@@ -202,9 +276,9 @@ class Communicator:
         if os.getpid() != self._pid:
             return
         failed = getattr(sys, "last_value", None) is not None  # an exception that nobody caught
-        met = self.meet(PATIENCE if failed else inf)
+        met = self._has_met or self.meet(PATIENCE if failed else inf, has_ended=True) is not None
         if failed and not met:
-            say(f"rank {self.rank} on {self.host} ended by this exception, and ends all")
+            say(f"rank {self.members[self.rank]} on {self.host} ended by this exception, and ends all")
             end_all(self.mpi, 1)
         self._watch.stop()
         if not met:  # MPI waits for a lost rank as long as it is a member
@@ -216,45 +290,45 @@ class Communicator:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)
             signal.setitimer(signal.ITIMER_REAL, _END_SECONDS)
 
-    def _summed(self, arrays: Sequence[Array], *, refuses: bool, lent: bool = False) -> list[Array]:
+    def _layout_of(self, arrays: Sequence[Array]) -> _Layout:
         key = tuple([(array.shape, array.dtype) for array in arrays])
         layout = self._layouts.get(key)
         if layout is None:
             if len(self._layouts) >= _LAYOUTS:
                 self._layouts.clear()
             layout = self._layouts[key] = _Layout.of(arrays)
-        buffer, views, size = layout.buffer, layout.views, layout.size
-        for view, array in zip(views, arrays, strict=True):
-            view[...] = 0 if refuses else array
-        code = (self._calls * 31 + layout.code) % _CODES
+        return layout
+
+    def _sum_in(self, buffer: Array, size: int, code: int, *, refuses: bool = False) -> None:
+        """Sum what lies in the buffer of a layout over all ranks, in place."""
+        code = (self._calls * 31 + code) % _CODES
         buffer[size], buffer[size + 1] = code, refuses
         self._exchange(SUM, size, self.mpi.Allreduce, self._in_place, buffer)
-        if buffer[size] != code * self.size:
+        if buffer.item(size) != code * self.size:
             raise self._told(OutOfStepError(_OUT_OF_STEP))
-        if buffer[size + 1]:
+        if buffer.item(size + 1):
             raise Refused
-        return [view.astype(array.dtype, copy=not lent) for view, array in zip(views, arrays, strict=True)]
 
     def _exchange(self, kind: int, size: int, method: Callable[..., Any], *arguments: Any) -> Any:
         """Call a collective method of MPI, under the time limit."""
-        if os.getpid() != self._pid:
+        if _pid != self._pid:
             raise ExchangeError("a process that was forked from a rank takes no part in its exchanges")
         if self._busy:
             raise ExchangeError(
                 "two threads exchange over one communicator at the same time; give each training its own, "
                 "as MPI.COMM_WORLD.Dup()"
             )
-        began = perf_counter()
+        began, watch = perf_counter(), self._watch
         try:
             self._busy = True
             self._calls += 1
-            self._watch.state = State(began, kind, self._calls, size)
+            watch.state = began, kind, self._calls, size
             return method(*arguments)
         except Exception as error:
             raise self._told(error) from error
         finally:
             ended = perf_counter()
-            self._watch.state = State(ended, WORKING, self._calls, 0)
+            watch.state = ended, WORKING, self._calls, 0
             self._busy = False
             self.waited += ended - began
 
@@ -306,7 +380,7 @@ class Communicator:
         if not is_fault_tolerant():
             return is_done
         began = perf_counter()
-        self._watch.state = State(began, GATHERING, self._calls, 0)
+        self._watch.state = (began, GATHERING, self._calls, 0)
         if not is_done:
             self.mpi.Revoke()
         try:
@@ -314,18 +388,20 @@ class Communicator:
         except Exception:  # that a rank is lost, which all of them are told
             return False
         finally:
-            self._watch.state = State(perf_counter(), WORKING, self._calls, 0)
+            self._watch.state = (perf_counter(), WORKING, self._calls, 0)
             self.waited += perf_counter() - began
 
     def shrink(self) -> list[str]:
         """Go on without the ranks that are lost; return them, in words. All that are left call this.
 
-        They keep their order, and have the numbers from 0 again.
+        They keep their order, and have the numbers from 0 again. What it replaces is not freed: parts of
+        exchanges that broke off may still arrive, and MPI would give them to the next communicator that has
+        its number.
         """
         from mpi4py import MPI
 
         began = perf_counter()
-        self._watch.state = State(began, GATHERING, self._calls, 0)
+        self._watch.state = (began, GATHERING, self._calls, 0)
         before = self.mpi
         before.Revoke()
         self.mpi = before.Shrink()
@@ -346,6 +422,18 @@ class Communicator:
         return lost
 
 
+_pid = os.getpid()  # to ask the system costs as much as a third of a small exchange
+
+
+def _after_fork() -> None:
+    global _pid
+    _pid = os.getpid()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
 class _Sealed(NamedTuple):
     """A value as it is sent, pickled, with a checksum."""
 
@@ -357,6 +445,9 @@ class _Sealed(NamedTuple):
         pickled = pickle.dumps(value, pickle.HIGHEST_PROTOCOL)
         return cls(pickled, zlib.crc32(pickled))
 
+
+_kept: Final[list[Any]] = []
+"""What MPI may still write to."""
 
 _FAULT_TOLERANCE: Final = "OMPI_MCA_mpi_ft_enable"
 """The variable of the environment by which Open MPI tells that it was started so."""
@@ -388,7 +479,7 @@ class _Layout(NamedTuple):
     ----------
     buffer : ndarray
         The buffer.
-    views : list of ndarray
+    views : tuple of ndarray
         The places of the arrays in it.
     size : int
         How many values they have.
@@ -397,7 +488,7 @@ class _Layout(NamedTuple):
     """
 
     buffer: Array
-    views: list[Array]
+    views: tuple[Array, ...]
     size: int
     code: int
 
@@ -407,7 +498,7 @@ class _Layout(NamedTuple):
         dtype = _dtype_of(arrays)
         buffer = np.empty(ends[-1] + 2, dtype)
         places = zip(pairwise(ends), arrays, strict=True)
-        views = [buffer[begin:end].reshape(array.shape) for (begin, end), array in places]
+        views = tuple([buffer[begin:end].reshape(array.shape) for (begin, end), array in places])
         return cls(buffer, views, ends[-1], hash((dtype.num, *(array.shape for array in arrays))) % _CODES)
 
 
@@ -424,7 +515,7 @@ def _dtype_of(arrays: Sequence[Array]) -> np.dtype[Any]:
 def as_communicator(given: Any) -> Communicator | None:
     """Return the communicator of what a user gave: one of mpi4py's or of ours; None for one process.
 
-    Of one of mpi4py's, one is made and kept, for all trainings that are given it.
+    Of one of mpi4py's, one is made and kept, for all trainings that are given it, until that is freed.
 
     Raises
     ------
@@ -435,11 +526,12 @@ def as_communicator(given: Any) -> Communicator | None:
     --------
     >>> as_communicator(4)
     Traceback (most recent call last):
-    tinygrad_mnist.training.errors.TrainingError: communicator is 4; give one of mpi4py's, as MPI.COMM_WORLD
+    tinygrad_mnist.training.errors.TrainingError: communicator is 4; give mpi4py's, for example MPI.COMM_WORLD
     """
-    if given is None or hasattr(given, "refuse"):  # ranks that are threads, in tests, are no Communicator
-        found: Communicator | None = given
-        return found
+    if given is None or isinstance(given, Ranks):
+        found: Any = given
+        ranks: Communicator | None = found
+        return ranks
     try:
         _require_intracommunicator(given)
     except TrainingError as error:
@@ -452,10 +544,18 @@ def as_communicator(given: Any) -> Communicator | None:
     return made
 
 
+def _limit_at_first(limit: float | None) -> float:
+    """Return the time limit before all of them have agreed on it: the usual one where it is none."""
+    try:
+        return seconds_of(limit)
+    except TrainingError:
+        return DEFAULT_SECONDS
+
+
 def _require_intracommunicator(given: Any) -> None:
     """Raise an error if something is no communicator of mpi4py's that joins processes."""
     if not hasattr(given, "Get_attr"):
-        raise TrainingError(f"communicator is {given!r}; give one of mpi4py's, as MPI.COMM_WORLD")
+        raise TrainingError(f"communicator is {given!r}; give mpi4py's, for example MPI.COMM_WORLD")
     from mpi4py import MPI
 
     if given == MPI.COMM_NULL:
@@ -464,7 +564,7 @@ def _require_intracommunicator(given: Any) -> None:
         kind = "one between two groups of processes"
     else:
         return
-    raise TrainingError(f"communicator is {kind}; give one of mpi4py's, as MPI.COMM_WORLD")
+    raise TrainingError(f"communicator is {kind}; give mpi4py's, for example MPI.COMM_WORLD")
 
 
 def _end_all_unless_caught(error: TrainingError) -> None:
@@ -490,4 +590,9 @@ def _made() -> int:
     """Return the key by which one of MPI's communicators keeps that of ours that was made of it."""
     from mpi4py import MPI
 
-    return MPI.Comm.Create_keyval(nopython=False)
+    def close(comm: Any, keyval: int, made: Communicator) -> None:
+        """Close ours when MPI's is freed, which all ranks do, or when another one takes its place."""
+        with suppress(Exception):
+            made.close()
+
+    return MPI.Comm.Create_keyval(delete_fn=close, nopython=False)

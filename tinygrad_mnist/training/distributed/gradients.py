@@ -6,7 +6,7 @@ backward pass, not before: what is exchanged on the way, as by batch norm, is we
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from tinygrad_mnist.compiler.outside import call_outside
 from tinygrad_mnist.engine.observe import tracer
-from tinygrad_mnist.engine.shards import Exchange
+from tinygrad_mnist.engine.shards import Exchange, prepared
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.training.errors import TrainingError
 
@@ -99,17 +99,19 @@ class _Exchange:
         self.owner, self.has = owner, has
         self.flags = np.array(has, np.float32)
         self.is_compiled = tracer() is not None
+        self._exchange: Exchange | None = None  # for which the sum was prepared
+        self._summed: Callable[[Sequence[Array]], Sequence[Array]]
+        self._same = 0, b""  # a number of ranks, and the sums of flags if all have the same gradients
+        self._found: tuple[Sequence[Array], tuple[Array, ...]] = (), ()  # the last sums, and those here
         # parameters without a gradient here, the order of their axes, and their sums
         self.others: list[tuple[Tensor, Any, Array]] = []
 
     def __call__(self, *arrays: Array) -> Any:
-        """Return the sums of all arrays."""
+        """Return the sums of all arrays; in a compiled step they hold until the next exchange."""
+        if self.is_compiled:
+            return self._in_program(arrays)
         total, flags, *sums = self.owner.exchange.sum(self._filled(arrays))
         has, owner = self.has, self.owner
-        if self.is_compiled:
-            self._require_same(flags)
-            if all(has):
-                return (total, *sums) if sums else total
         self.others = [
             (parameter, order, one)
             for parameter, order, one, flag, is_here in zip(
@@ -120,6 +122,21 @@ class _Exchange:
         own = [one for one, is_here in zip(sums, has, strict=True) if is_here]
         return (total, *own) if own else total
 
+    def _in_program(self, arrays: Sequence[Array]) -> Any:
+        """Return the sums of arrays whose shapes are the same at each call."""
+        exchange = self.owner.exchange
+        given = self._filled(arrays)
+        if exchange is not self._exchange:
+            self._summed, self._exchange = prepared(exchange, given), exchange
+        sums = self._summed(given)
+        self._require_same(sums[1])
+        known, found = self._found
+        if sums is not known:
+            here = zip(sums[2:], self.has, strict=True)
+            found = (sums[0], *(one for one, is_here in here if is_here))
+            self._found = sums, found
+        return found if len(found) > 1 else found[0]
+
     def refuse(self, *arrays: Array) -> None:
         """Take part without values."""
         self.owner.exchange.refuse(self._filled(arrays))
@@ -127,6 +144,8 @@ class _Exchange:
     def _filled(self, arrays: Sequence[Array]) -> list[Array]:
         """Return what is exchanged, as many numbers in each rank: zeros for a gradient that is missing."""
         loss, *gradients = arrays
+        if len(gradients) == len(self.has):
+            return [loss, self.flags, *gradients]
         here = iter(gradients)
         return [
             loss,
@@ -142,8 +161,11 @@ class _Exchange:
         ]
 
     def _require_same(self, flags: Array) -> None:
-        if not {0.0, float(self.owner.ranks)}.issuperset(found := flags.tolist()):
-            self._raise_other(found)
+        ranks = self.owner.ranks
+        if ranks != self._same[0]:
+            self._same = ranks, (self.flags * np.float32(ranks)).tobytes()
+        if flags.tobytes() != self._same[1]:
+            self._raise_other(flags.tolist())
 
     def _raise_other(self, flags: Sequence[float]) -> None:
         for name, flag in zip(self.owner.names, flags, strict=True):

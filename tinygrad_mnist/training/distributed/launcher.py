@@ -14,29 +14,24 @@ import json
 import os
 import re
 import selectors
-import shutil
 import signal
 import socket
 import subprocess
-import sys
-import sysconfig
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from pathlib import Path
 from time import monotonic, sleep
 from types import FrameType
 from typing import Any, Final
 
-from tinygrad_mnist.extras import missing_package
 from tinygrad_mnist.training.distributed.launcher_link import LAUNCHER
-from tinygrad_mnist.training.errors import TrainingError
+from tinygrad_mnist.training.distributed.open_mpi import Launch
 
 START_LIMIT: Final = 120.0
-"""Seconds after which all processes have to be there, counted from the first."""
+"""Seconds after which MPI has to have brought all processes together."""
 
 END_LIMIT: Final = 20.0
 """Seconds that the others have to end once one process has ended with an error."""
@@ -44,168 +39,13 @@ END_LIMIT: Final = 20.0
 KILL_LIMIT: Final = 3.0
 """Seconds that mpiexec has to end the processes, which takes it half of one."""
 
-_PASSED_ON: Final = ("SIGINT", "SIGTERM", "SIGHUP")
+_PASSED_ON: Final = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
 _PATH_LIMIT: Final = 90
 """What a path of a socket may be long, with its name: 104 bytes on macOS, 108 on Linux."""
 _WORDS: Final = 20_000
 """Bytes that are kept of what MPI prints."""
-
-
-# ---- what is started -------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Launch:
-    """A command that starts processes, and its environment.
-
-    Parameters
-    ----------
-    processes : int
-        How many.
-    command : tuple of str
-        The words of the command.
-    environment : dict
-        Its variables.
-    """
-
-    processes: int
-    command: tuple[str, ...]
-    environment: dict[str, str]
-
-
-def launch_of(
-    processes: int,
-    program: Sequence[str],
-    mpiexec: str,
-    *,
-    survives: bool,
-    cores: int,
-    environment: Mapping[str, str],
-    is_root: bool = False,
-) -> Launch:
-    """Return what starts a program in some processes on this machine.
-
-    Parameters
-    ----------
-    processes : int
-        How many.
-    program : sequence of str
-        The words of its command.
-    mpiexec : str
-        The path of Open MPI's.
-    survives : bool
-        Whether Open MPI can go on after a process has died (ULFM).
-    cores : int
-        The cores that may be used.
-    environment : mapping
-        The variables of this process.
-    is_root : bool
-        Whether the user is root, whom Open MPI refuses unless it is told twice.
-
-    Examples
-    --------
-    >>> made = launch_of(2, ["python", "a.py"], "mpiexec", survives=False, cores=1, environment={})
-    >>> print(*made.command)
-    mpiexec --bind-to none --oversubscribe -n 2 python a.py
-    """
-    options = [
-        *(("--with-ft", "ulfm") if survives else ()),
-        *("--bind-to", "none"),  # with threads of BLAS, a process needs more than the one core
-        *("--oversubscribe", "-n", str(processes)),
-    ]
-    own = {
-        # inside an allocation of a cluster, too, only this machine is used
-        "PRTE_MCA_ras": "^slurm,pbs,lsf,gridengine,flux",
-        "PRTE_MCA_plm": "^slurm,pbs,lsf,tm",
-    }
-    if processes > cores:
-        own["OMPI_MCA_mpi_yield_when_idle"] = "1"  # a process that waits keeps another one from its core
-    if is_root:
-        own |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
-    return Launch(processes, (mpiexec, *options, *program), {**own, **environment})
-
-
-def find_launch(processes: int, program: Sequence[str]) -> Launch:
-    """Return what starts a program in some processes on this machine, with the MPI of this environment.
-
-    Raises
-    ------
-    ImportError
-        If mpi4py is not installed.
-    TrainingError
-        If there is no mpiexec, or that of another MPI than Open MPI; or on a system without Unix sockets.
-    """
-    if not hasattr(socket, "send_fds"):
-        raise TrainingError("several processes on one machine need Linux or macOS")
-    if find_spec("mpi4py") is None:
-        raise missing_package("to train by several processes", "mpi", "mpi4py")
-    mpiexec = find_mpiexec()
-    return launch_of(
-        processes,
-        program,
-        mpiexec,
-        survives=_survives(mpiexec),
-        cores=usable_cores(),
-        environment=os.environ,
-        is_root=hasattr(os, "geteuid") and os.geteuid() == 0,
-    )
-
-
-def find_mpiexec() -> str:
-    """Return the path of Open MPI's mpiexec: that of this environment, or else the one on PATH.
-
-    Raises
-    ------
-    TrainingError
-        If there is none.
-    """
-    folders = [Path(sys.executable).parent, *map(Path, _script_folders())]
-    own = (str(folder / "mpiexec") for folder in folders if os.access(folder / "mpiexec", os.X_OK))
-    found = next(own, None) or shutil.which("mpiexec")
-    if found is None:
-        raise TrainingError(
-            "there is no mpiexec, which starts the processes: install Open MPI's with "
-            'pip install "tinygrad_mnist[mpi]"'
-        )
-    version = _output([found, "--version"])
-    if "Open MPI" not in version:
-        raise TrainingError(
-            f"{found} is not of Open MPI, and --processes knows its options only; start the processes "
-            "yourself: mpiexec -n 2 tinygrad-mnist train ..., by the mpiexec of the MPI that mpi4py has"
-        )
-    return found
-
-
-def usable_cores() -> int:
-    """Return the number of cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _script_folders() -> Iterator[str]:
-    """Yield where pip puts programs: those of the environment, and those of the user."""
-    for scheme in (None, f"{os.name}_user"):
-        with suppress(KeyError):
-            yield sysconfig.get_path("scripts") if scheme is None else sysconfig.get_path("scripts", scheme)
-
-
-def _survives(mpiexec: str) -> bool:
-    """Return whether this Open MPI is built with ULFM."""
-    info = Path(mpiexec).with_name("ompi_info")
-    return "ft_mpi_support:yes" in _output([str(info), "--parsable"])
-
-
-def _output(command: Sequence[str]) -> str:
-    """Return what a program prints; nothing if it is not there or hangs."""
-    try:
-        done = subprocess.run(
-            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=60, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return ""
-    return (done.stdout + done.stderr).decode(errors="replace")
-
-
-# ---- while it runs ---------------------------------------------------------------------------------------
 
 
 def launch(made: Launch, notify: Callable[[str], None]) -> int:
@@ -257,7 +97,7 @@ def _short_folder() -> Iterator[Path]:
 def _noted_signals() -> Iterator[socket.socket]:
     """Note the signals that are passed on; each is a byte that can be read from the socket.
 
-    Those that are ignored, as SIGHUP under nohup, stay ignored.
+    Those that are ignored, as SIGHUP under nohup, stay ignored. Others that the program takes are there, too.
     """
     read, write = socket.socketpair()
     read.setblocking(False)
@@ -270,8 +110,7 @@ def _noted_signals() -> Iterator[socket.socket]:
 
     if threading.current_thread() is threading.main_thread():
         wakeup = signal.set_wakeup_fd(write.fileno(), warn_on_full_buffer=False)
-        for name in _PASSED_ON:
-            number = getattr(signal, name)
+        for number in _PASSED_ON:
             if signal.getsignal(number) is not signal.SIG_IGN:
                 before[number] = signal.signal(number, note)
     try:
@@ -297,6 +136,7 @@ class _Rank:
     is_first: bool = False
     """Whether it wrote, when it ended."""
     ends_all: bool = False
+    unsaid: str | None = None
     is_gone: bool = False
     text: bytes = b""
 
@@ -340,7 +180,7 @@ class _Course:
         """Wait until mpiexec has ended, and do what is to be done until then."""
         assert self.process.stdout is not None
         os.set_blocking(self.process.stdout.fileno(), False)
-        self._end_within(START_LIMIT, f"not all processes were there after {START_LIMIT:g} s")
+        self._end_within(START_LIMIT, f"MPI has not brought all processes together after {START_LIMIT:g} s")
         with selectors.DefaultSelector() as selector:
             self.selector = selector
             selector.register(self.listener, selectors.EVENT_READ, self._accept)
@@ -350,16 +190,12 @@ class _Course:
                 self._step(None if self.deadline is None else max(0.0, self.deadline - monotonic()))
             self.process.wait()
             # what the ranks have told last; they have ended, or else they end now that mpiexec is gone
-            limit = monotonic() + END_LIMIT
+            limit = monotonic() + (KILL_LIMIT if self.is_killing else END_LIMIT)
             while any(not rank.is_gone for rank in self.ranks) and monotonic() < limit:
                 for rank in self.ranks:
                     with suppress(OSError):
                         rank.tie.shutdown(socket.SHUT_WR)
                 self._step(0.1)
-            self._kill_ranks()
-            limit = monotonic() + KILL_LIMIT
-            while any(map(_is_running, self.ranks)) and monotonic() < limit:
-                sleep(0.02)
 
     def _step(self, seconds: float | None) -> None:
         for key, _ in self.selector.select(seconds):
@@ -374,8 +210,6 @@ class _Course:
         rank = _Rank(tie)
         self.ranks.append(rank)
         self.selector.register(tie, selectors.EVENT_READ, lambda: self._hear(rank))
-        if len(self.ranks) == self.processes and self.fault is not None:
-            self.deadline = self.fault = None
 
     def _hear(self, rank: _Rank) -> None:
         try:
@@ -395,10 +229,13 @@ class _Course:
                 socket.send_fds(rank.tie, [b"\0"], [1, 2])
                 if self.caught and rank.number == 0:
                     rank.tie.send(bytes(self.caught[:1]))
-        rank.has_joined = rank.has_joined or "joined" in word
+        if "joined" in word:
+            rank.has_joined = True
+            if self._have_joined() and self.fault is not None:
+                self.deadline = self.fault = None
         if "status" in word:
-            rank.status, rank.is_first, rank.ends_all = (
-                word[name] for name in ("status", "is_first", "ends_all")
+            rank.status, rank.unsaid, rank.is_first, rank.ends_all = (
+                word[name] for name in ("status", "unsaid", "is_first", "ends_all")
             )
             if rank.ends_all:  # mpiexec would leave one that is stopped, which speaks of MPI when it goes on
                 self._kill_ranks(but=rank)
@@ -412,11 +249,13 @@ class _Course:
         if rank.status is None and rank.number is not None and not self.is_killing:
             self.lost.append(rank.number)
         self.selector.unregister(rank.tie)
-        joined = len(self.ranks) == self.processes and all(each.has_joined for each in self.ranks)
-        if not joined:
+        if not self._have_joined():
             self._end_within(KILL_LIMIT, None)
         elif all(each.is_gone for each in self.ranks):
             self._end_within(END_LIMIT, None)
+
+    def _have_joined(self) -> bool:
+        return len(self.ranks) == self.processes and all(rank.has_joined for rank in self.ranks)
 
     def _take_words(self) -> None:
         assert self.process.stdout is not None
@@ -429,6 +268,8 @@ class _Course:
 
     def _take_signals(self) -> None:
         for number in self.signals.recv(64):
+            if number not in _PASSED_ON:
+                continue
             is_hangup = number == getattr(signal, "SIGHUP", None)
             if is_hangup and number in self.caught:  # both the shell and the system send one
                 continue
@@ -460,20 +301,21 @@ class _Course:
             self.deadline = monotonic() + KILL_LIMIT
             return
         self.deadline = None
-        self.process.kill()
-        self._kill_ranks()
+        _kill_session(self.process.pid)
 
-    def _kill_ranks(self, but: _Rank | None = None) -> None:
+    def _kill_ranks(self, but: _Rank) -> None:
         for rank in self.ranks:
             if rank is not but and not rank.is_gone and rank.pid is not None:
                 with suppress(OSError):
                     os.kill(rank.pid, signal.SIGKILL)
 
     def close(self) -> None:
-        """Leave nothing running."""
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
+        """Leave nothing running, also of processes that have not told of themselves yet."""
+        _kill_session(self.process.pid)
+        self.process.wait()
+        limit = monotonic() + KILL_LIMIT
+        while any(map(_is_running, self.ranks)) and monotonic() < limit:
+            sleep(0.02)
         if self.process.stdout is not None:
             self.process.stdout.close()
         for rank in self.ranks:
@@ -487,9 +329,14 @@ class _Course:
             if ended.status is not None and (ended.ends_all or ended.is_first):
                 return ended.status
         told = [rank.status for rank in self.ranks if rank.status is not None]
-        if self.caught and not told:
+        says = not told or 0 not in self.lost  # in place of the first one
+        if self.caught and says:
             notify("interrupted")
             return 128 + self.caught[0]
+        unsaid = [rank for rank in self.ranks if rank.unsaid is not None]
+        if says and unsaid:
+            notify(f"rank {unsaid[0].number} of {self.processes}: {unsaid[0].unsaid}")
+            return unsaid[0].status or 1
         notify(self._sentence())
         return max(told, default=0) or 1
 
@@ -505,3 +352,29 @@ class _Course:
             what = f"rank {self.lost[0]} of {self.processes} ended before the training was done"
         said = " ".join(re.sub("-{5,}", "", self.words.decode(errors="replace")).split())
         return f"{what}{said and f'; MPI says: {said}'}"
+
+
+# ---- the processes of a session --------------------------------------------------------------------------
+
+
+def _kill_session(leader: int) -> None:
+    """Kill the processes of a session, and those that they start meanwhile."""
+    killed: set[int] = set()
+    while found := set(_session(leader)) - killed:
+        for pid in found:
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        killed |= found
+
+
+def _session(leader: int) -> Iterator[int]:
+    """Yield the numbers of the processes of a session, also of those whose parent has ended."""
+    if Path("/proc/self").exists():
+        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]
+    else:
+        listed = subprocess.run(["ps", "-A", "-o", "pid="], capture_output=True, text=True, check=False)
+        pids = [int(word) for word in listed.stdout.split()]
+    for pid in pids:
+        with suppress(OSError):  # it has ended
+            if os.getsid(pid) == leader:
+                yield pid

@@ -40,7 +40,7 @@ class Tie:
     """
 
     def __init__(self, path: str, rank: int) -> None:
-        self._path = Path(path)
+        self._path, self._rank = Path(path), rank
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.connect(path)
         self._is_done = False
@@ -55,13 +55,22 @@ class Tie:
         """Say that MPI has brought this process together with the others."""
         self._tell(joined=True)
 
-    def end(self, status: int, *, is_first: bool, ends_all: bool = False) -> None:
-        """Say with which exit status this process ends; it has told the user why itself.
+    def end(
+        self,
+        status: int,
+        unsaid: str | None = None,
+        *,
+        is_first: bool | None = None,
+        ends_all: bool = False,
+    ) -> None:
+        """Say with which exit status this process ends, and why if the user does not know it yet.
 
-        That of the first one, which writes, is the status of the training, or that of one that ends all.
+        That of the first one, which writes (by default rank 0), is the status of the training; or that of
+        one that ends all.
         """
         self._is_done = True
-        self._tell(status=status, is_first=is_first, ends_all=ends_all)
+        first = self._rank == 0 if is_first is None else is_first
+        self._tell(status=status, unsaid=unsaid, is_first=first, ends_all=ends_all)
 
     def _tell(self, **word: Any) -> None:
         try:

@@ -61,14 +61,24 @@ class Estimate:
     processes: int
 
     @property
+    def step_alone(self) -> float:
+        """A step of one process."""
+        return self.shared + self.unshared
+
+    @property
+    def step_together(self) -> float:
+        """A step of all."""
+        return self.shared / self.processes + self.unshared + self.exchange
+
+    @property
     def alone(self) -> float:
-        """The time of one process."""
-        return self.steps * (self.shared + self.unshared)
+        """The training of one process."""
+        return self.steps * self.step_alone
 
     @property
     def together(self) -> float:
-        """The time of all."""
-        return A_START + self.steps * (self.shared / self.processes + self.unshared + self.exchange)
+        """The training of all, with the start of MPI."""
+        return A_START + self.steps * self.step_together
 
 
 def estimate(
@@ -101,20 +111,57 @@ def estimate(
 def advice(found: Estimate, parameters: int) -> str | None:
     """Return a sentence for the user if several processes hardly make a training faster; else None.
 
+    It says whether that lies in the network, whose steps are no faster, or in a training that is short.
+
     Examples
     --------
-    >>> small = estimate(
-    ...     processes=2, steps=9000, images=128, convolved=0, numbers=900, parameters=53_000
-    ... )
-    >>> print(advice(small, 53_000))
-    2 processes hardly make this faster, if at all: one takes about 4.2 s, of which they can share out \
-2.9 s, and to exchange 53,000 gradients in each of 9,000 steps takes 0.9 s and more, to start MPI 1.5 s
+    >>> def said(steps, convolved, parameters):
+    ...     given = {"convolved": convolved, "numbers": 900, "parameters": parameters}
+    ...     return advice(estimate(processes=2, steps=steps, images=128, **given), parameters)
+    >>> print(said(9000, 0, 53_000))
+    2 processes hardly make this network faster: of a step of 0.47 ms they share out 0.32 ms, and \
+exchanging 53,000 gradients takes 0.099 ms
+    >>> print(said(44, 1_000_000, 19_722))
+    2 processes are no faster than one here: starting MPI takes 1.5 s, and one process trains for about \
+0.44 s
+    >>> print(said(9000, 1_000_000, 19_722))
+    None
     """
-    if found.together <= WORTH_IT * found.alone:
-        return None
-    return (
-        f"{found.processes} processes hardly make this faster, if at all: one takes about "
-        f"{found.alone:.1f} s, of which they can share out {found.steps * found.shared:.1f} s, and to "
-        f"exchange {parameters:,} gradients in each of {found.steps:,} steps takes "
-        f"{found.steps * found.exchange:.1f} s and more, to start MPI {A_START:g} s"
-    )
+    count = found.processes
+    if found.step_together > WORTH_IT * found.step_alone:
+        verb = "do not make" if found.step_together >= found.step_alone else "hardly make"
+        return (
+            f"{count} processes {verb} this network faster: of a step of {_text(found.step_alone)} they "
+            f"share out {_text(found.shared)}, and exchanging {parameters:,} gradients takes "
+            f"{_text(found.exchange)}"
+        )
+    if found.together >= found.alone:
+        return (
+            f"{count} processes are no faster than one here: starting MPI takes {_text(A_START)}, and one "
+            f"process trains for about {_text(found.alone)}"
+        )
+    if found.together > WORTH_IT * found.alone:
+        return (
+            f"{count} processes are hardly faster than one here: starting MPI takes {_text(A_START)}, and of "
+            f"the {_text(found.alone)} or so that one process trains for they save "
+            f"{_text(found.alone - found.together + A_START)}"
+        )
+    return None
+
+
+def _text(seconds: float) -> str:
+    """Return a time with two significant digits.
+
+    Examples
+    --------
+    >>> [_text(seconds) for seconds in (0.0000314, 0.00136, 0.0998, 0.4, 1.5, 317)]
+    ['0.031 ms', '1.4 ms', '0.10 s', '0.40 s', '1.5 s', '320 s']
+    """
+    if seconds < 0.0995:
+        return f"{_two_digits(1000 * seconds)} ms"
+    return f"{_two_digits(seconds)} s"
+
+
+def _two_digits(x: float) -> str:
+    rounded = float(f"{x:.2g}")
+    return f"{rounded:,.0f}" if rounded >= 10 else f"{rounded:#.2g}"

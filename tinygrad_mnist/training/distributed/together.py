@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tinygrad_mnist import nn
 from tinygrad_mnist.data import Batches
 from tinygrad_mnist.data.batching import Portion
+from tinygrad_mnist.engine.shards import prepared
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.numbers import count_text
 from tinygrad_mnist.training.distributed.agreement import (
@@ -95,23 +96,41 @@ def _data_sha256(data: Any) -> str | None:
 # ---- between two steps -------------------------------------------------------------------------------------
 
 
-def agree(communicator: Communicator, *, stop: bool, interrupts: Interrupts | None) -> bool:
-    """Return whether one of the processes was told to stop; raise the interrupt that came in one of them.
+class Boundary:
+    """The agreement of all processes between two steps on whether they go on.
 
-    Raises
-    ------
-    KeyboardInterrupt
-        If one has an interrupt, with the number of its signal.
+    Parameters
+    ----------
+    communicator : Communicator
+        The processes.
     """
-    pending = None if interrupts is None else interrupts.pending
-    stops, interrupted = communicator.sum([np.array([stop, pending is not None], np.int64)])[0]
-    if interrupted:
-        arguments = next(one for one in communicator.gather(pending and pending.args) if one is not None)
-        if interrupts is None:
-            raise KeyboardInterrupt(*arguments)
-        interrupts.join(arguments)
-        interrupts.take()
-    return bool(stops)
+
+    def __init__(self, communicator: Communicator) -> None:
+        self._communicator = communicator
+        self._flags = np.zeros(2)
+        self._given = (self._flags,)
+        self._summed = prepared(communicator, self._given)
+
+    def agree(self, *, stop: bool, interrupts: Interrupts | None) -> bool:
+        """Return whether one process was told to stop; raise the interrupt that came in one of them.
+
+        Raises
+        ------
+        KeyboardInterrupt
+            If one has an interrupt, with the number of its signal.
+        """
+        pending = None if interrupts is None else interrupts.pending
+        flags = self._flags
+        flags[0], flags[1] = stop, pending is not None
+        stops, interrupted = self._summed(self._given)[0].tolist()
+        if interrupted:
+            told = self._communicator.gather(pending and pending.args)
+            arguments = next(one for one in told if one is not None)
+            if interrupts is None:
+                raise KeyboardInterrupt(*arguments)
+            interrupts.join(arguments)
+            interrupts.take()
+        return bool(stops)
 
 
 def require_same_state(training: Training, communicator: Communicator) -> None:

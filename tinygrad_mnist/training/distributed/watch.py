@@ -88,8 +88,8 @@ class Watch:
 
     Attributes
     ----------
-    state : State
-        What this process does; who exchanges sets it.
+    state : tuple
+        What this process does, as the fields of a `State`; who exchanges sets it.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Watch:
 
         now = perf_counter()
         self.comm, self._advise = comm, advise
-        self.state = State(now, WORKING, 0, 0)
+        self.state: tuple[float, int, int, int] = (now, WORKING, 0, 0)
         self._liveness = Liveness(int(comm.rank), hosts, seconds, now)
         threaded = MPI.Query_thread() == MPI.THREAD_MULTIPLE
         self._messages = [_Messages(comm, peer) for peer in self._liveness.peers] if threaded else []
@@ -120,7 +120,7 @@ class Watch:
     def _watch(self) -> None:
         liveness = self._liveness
         while not self._stopped.wait(liveness.interval):
-            now, own = perf_counter(), self.state
+            now, own = perf_counter(), State(*self.state)
             for messages in self._messages:
                 for state in messages.received(now):
                     liveness.hear(messages.peer, state, now)
@@ -234,10 +234,28 @@ def _kill_launcher_later(seconds: float) -> None:
     command = Path(f"/proc/{pid}/comm")
     with suppress(OSError):  # where there is no /proc
         name = command.read_text().strip()
-        if name in LAUNCHERS:
+        if is_of_this_job(name, os.environ.get("PMIX_NAMESPACE", "")):
             script = f'sleep {seconds}; [ "$(cat {command})" = {name} ] && kill -KILL {pid}'
             quiet: dict[str, Any] = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
             subprocess.Popen(["/bin/sh", "-c", script], start_new_session=True, **quiet)
+
+
+def is_of_this_job(name: str, namespace: str) -> bool:
+    """Return whether what started this process ends with its job: no daemon that waits for other jobs.
+
+    Parameters
+    ----------
+    name : str
+        The name of the parent process.
+    namespace : str
+        What PRRTE calls the job: the name of what it began with, ``prte`` for daemons that stay.
+
+    Examples
+    --------
+    >>> is_of_this_job("prted", "prterun-node1-2801@1"), is_of_this_job("prted", "prte-node1-2801@7")
+    (True, False)
+    """
+    return name in LAUNCHERS and not namespace.startswith(("prte-", "prted-"))
 
 
 def end_all(comm: Any, status: int) -> None:
@@ -246,5 +264,8 @@ def end_all(comm: Any, status: int) -> None:
     with suppress(Exception), open(os.devnull, "w") as nowhere:
         # a thread in C, which no call that hangs can stop
         faulthandler.dump_traceback_later(ABORT_SECONDS, exit=True, file=nowhere)
+        for stream in sys.stdout, sys.stderr:
+            with suppress(Exception):  # nobody reads it any longer
+                stream.flush()
         comm.Abort(status)
     os._exit(status)

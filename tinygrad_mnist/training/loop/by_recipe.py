@@ -92,6 +92,11 @@ def follow(
     return training.run()
 
 
+def steps_per_epoch(recipe: Recipe, samples: int) -> int:
+    """Return the steps of a pass through some samples; a batch that would not be full is left out."""
+    return -(-(samples // min(recipe.batch_size or samples, samples)) // recipe.accumulate)
+
+
 def planned(
     recipe: Recipe,
     model: nn.Module,
@@ -106,8 +111,7 @@ def planned(
     """Return the training of a model by a recipe, which has not begun."""
     samples = len(parts.train_images)
     batch_size = min(recipe.batch_size or samples, samples)
-    steps_per_epoch = -(-(samples // batch_size) // recipe.accumulate)
-    steps = steps_of(recipe.epochs, steps_per_epoch)
+    steps = steps_of(recipe.epochs, steps_per_epoch(recipe, samples))
     optimizer = build_optimizer(recipe, model)
     ranks = as_communicator(communicator)
     measure = _Measure(recipe, parts, rngs["sample"], ranks)
@@ -138,7 +142,7 @@ def planned(
             validation_images=len(parts.validation_images),
             image_shape=model_input(recipe, parts.image_shape),
             classes=parts.classes,
-            steps_per_epoch=steps_per_epoch,
+            steps_per_epoch=steps_per_epoch(recipe, samples),
             steps=steps,
         ),
     )

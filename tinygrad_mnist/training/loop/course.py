@@ -26,13 +26,13 @@ from tinygrad_mnist.numbers import count_text
 from tinygrad_mnist.optim import LRScheduler, Optimizer
 from tinygrad_mnist.training.checkpoints.resumption import DONE, EVALUATED, STEPPED, frozen, restore, state_of
 from tinygrad_mnist.training.distributed.abort import ending_all
-from tinygrad_mnist.training.distributed.agreement import agreed
+from tinygrad_mnist.training.distributed.agreement import agreed, mark_agreed, ranks_text
 from tinygrad_mnist.training.distributed.communicator import Communicator, as_communicator
 from tinygrad_mnist.training.distributed.gradients import GradientSum
 from tinygrad_mnist.training.distributed.recovery import Recovery, again_if_lost
 from tinygrad_mnist.training.distributed.sharing import portions, shard_of, share_of
 from tinygrad_mnist.training.distributed.slowness import StepTimes
-from tinygrad_mnist.training.distributed.together import agree, begin, require_same_state, whole_batch
+from tinygrad_mnist.training.distributed.together import Boundary, begin, require_same_state, whole_batch
 from tinygrad_mnist.training.errors import DivergedError, TrainingError
 from tinygrad_mnist.training.lints.lints import Lints
 from tinygrad_mnist.training.loop.average import WeightAverage
@@ -350,7 +350,7 @@ class Training:
         ):
             if self.communicator is not None:
                 again_if_lost(self.communicator, partial(begin, self, self.communicator))
-                self._times = StepTimes(self.communicator)
+                self._times, self._boundary = StepTimes(self.communicator), Boundary(self.communicator)
             if self.complete:
                 done = count_text(self.step, "step")
                 self.notify(f"this training is finished, after {done}; for more, name more epochs")
@@ -408,9 +408,9 @@ class Training:
         if not self.model.training:  # modules of a model in training mode may stay in evaluation mode
             self.model.train()
         if not self._has_begun:
-            self._has_begun = True
             with agreed(self.communicator):  # as where one cannot write
                 self._tell("on_train_begin")
+            self._has_begun = True  # not before: where a process was lost meanwhile, all begin again
             if notice:
                 self.notify(notice)
             self._compile(self.decision)
@@ -460,7 +460,7 @@ class Training:
             if self.batch_number == 0:
                 self._tell("on_epoch_end")
         if self.communicator is not None:
-            self.stopped |= agree(self.communicator, stop=self._asked_to_stop, interrupts=self._interrupts)
+            self.stopped |= self._boundary.agree(stop=self._asked_to_stop, interrupts=self._interrupts)
         elif self._interrupts is not None:
             self._interrupts.take()
 
@@ -564,7 +564,7 @@ class Training:
         batches: list[Portion] = [self._next(drawn) for _ in range(count)]
         samples = sum(batch.total for batch in batches)
         self.samples += samples
-        total, found, norm = 0.0, None, None
+        total, before, found, norm = 0.0, None, None, None
         for number, batch in enumerate(batches):
             inputs, share = pair_of(batch), share_of(batch, samples, communicator)
             self.batch, self._portion = inputs, batch
@@ -572,10 +572,12 @@ class Training:
                 if count == 1:
                     found, norm = self._call("whole", *inputs, share)
                 elif number == count - 1:
-                    found, norm = self._call("last", *inputs, share, total)
+                    found, norm = self._call("last", *inputs, share, before)
                 else:
                     value = self._call("further" if number else "first", *inputs, share)
                     total += share * float(value)
+                    # an array, as each other number would be compiled into another program
+                    before = np.array(total, value.dtype)
         assert found is not None
         self._times.end()
         return float(found), norm
@@ -632,6 +634,7 @@ class Training:
     def _apply(self, decision: JitDecision) -> None:
         """Follow a decision: what is compiled is so when it is first called."""
         self.decision = decision
+        self._prepared: set[tuple[Any, ...]] = set()
         threads = threads_in_use() or 1
         self._functions = StepFunctions(*(decision.applied(f, threads) for f in self._uncompiled))
         # evaluations of few images, as those of the bundled digits, take less time than compiling them
@@ -651,8 +654,33 @@ class Training:
         )
         self._apply(self.decision)
 
+    def _agree_to_compile(self, name: str, *inputs: Any) -> None:
+        """Compile a function of the step for a new size of the batch, in all processes or in none.
+
+        What is compiled rounds otherwise, so that the weights would no longer be the same in all.
+        """
+        communicator, batch = self.communicator, self._portion
+        assert communicator is not None
+        assert batch is not None
+        new = name, batch.total  # the same in all of them
+        if new in self._prepared or not self.decision.compiled:
+            return
+        self._prepared.add(new)
+        try:
+            with agreed(communicator):
+                is_compiled = getattr(self._functions, name).prepare(*inputs)
+            other = communicator.gather(is_compiled)
+            if len(set(other)) > 1:
+                ranks = ranks_text([rank for rank, flag in enumerate(other) if not flag], communicator.hosts)
+                raise JitError(f"a step would run as it is in {ranks}, and compiled in others")
+        except JitError as error:
+            mark_agreed(error)
+            self._compile(self.decision.failed(error))
+
     def _call(self, name: str, *inputs: Any) -> Any:
         """Call a function of the step; if it turns out to be none that can be compiled, once more without."""
+        if self.communicator is not None:
+            self._agree_to_compile(name, *inputs)
         try:
             return getattr(self._functions, name)(*inputs)
         except JitError as error:  # before anything has changed

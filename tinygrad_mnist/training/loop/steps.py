@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from numpy.typing import NDArray
+
 from tinygrad_mnist import nn
 from tinygrad_mnist.engine.tensor import Tensor
 from tinygrad_mnist.optim import Optimizer, clip_grad_norm_
@@ -44,7 +46,8 @@ def step_functions(
 
     Where several processes share a batch, ``gradients`` sums them over all processes, and the loss. Then
     ``whole`` is given the share of the samples that the rows of this process are, too, and ``last`` the sum
-    of the weighted losses of the batches before; both return the loss of the whole step.
+    of the weighted losses of the batches before, an array of shape (); both return the loss of the whole
+    step.
     """
 
     def loss_on(x: Tensor, y: Tensor) -> Tensor:
@@ -98,7 +101,7 @@ def step_functions(
         loss.backward()
         return several.sum(loss, share), update()
 
-    def shared_last(x: Tensor, y: Tensor, share: float, before: float) -> Stepped:
+    def shared_last(x: Tensor, y: Tensor, share: float, before: NDArray[Any]) -> Stepped:
         loss = shared_further(x, y, share)
         return several.sum(loss.detach() * share + before), update()
 

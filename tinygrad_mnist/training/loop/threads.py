@@ -39,7 +39,7 @@ rows (6 million in the largest product) 0.95 alone, and 2.0 where another proces
 """
 
 
-def set_threads(count: int) -> str | None:
+def set_threads(count: int, warn_of_cores: bool = True) -> str | None:
     """Let BLAS compute with ``count`` threads, in this process and those that it starts.
 
     Call it before NumPy is imported; later it needs threadpoolctl.
@@ -48,6 +48,8 @@ def set_threads(count: int) -> str | None:
     ----------
     count : int
         At least 1.
+    warn_of_cores : bool
+        Whether more threads than cores are told of.
 
     Returns
     -------
@@ -80,7 +82,7 @@ def set_threads(count: int) -> str | None:
     if found != count:
         asked = f"{count_text(count, 'thread')} {'was' if count == 1 else 'were'} asked for"
         return f"{asked}, but BLAS here computes with {found}"
-    if count > (cores := _cores()):
+    if warn_of_cores and count > (cores := _cores()):
         return (
             f"{count} threads wait for each other on {cores} core{'s' * (cores > 1)}; ask for {cores} at most"
         )
