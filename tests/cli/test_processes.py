@@ -123,7 +123,7 @@ def test_more_threads_than_cores_are_told_once_with_what_to_give(
         "2 processes wait for each other on 1 core, which takes longer than fewer do; give no --processes"
     )
     # in a process of the launcher BLAS says no second thing
-    monkeypatch.setattr(shared_options, "tie", lambda: object())
+    monkeypatch.setattr(shared_options, "launcher_link", lambda: object())
     monkeypatch.setattr("tinygrad_mnist.training.loop.threads._cores", lambda: 0)
     shared_options.use_threads(argparse.Namespace(threads=1))
     assert capsys.readouterr().err == ""

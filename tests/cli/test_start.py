@@ -88,7 +88,7 @@ def test_an_interrupt_at_the_very_start_is_said_by_the_first_process() -> None:
     source = (
         "import sys; from tinygrad_mnist.cli import main, start\n"
         "def interrupted(rank): raise KeyboardInterrupt(15)\n"
-        "start._find_tie = interrupted; sys.exit(main(['train']))"
+        "start._find_link = interrupted; sys.exit(main(['train']))"
     )
     for rank, sentence in (("0", "tinygrad-mnist: interrupted\n"), ("1", "")):
         ran = run(source, **{**SECOND, "OMPI_COMM_WORLD_RANK": rank})

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, Final, NoReturn
 
-from tinygrad_mnist.cli.start import speaks, tie
+from tinygrad_mnist.cli.start import launcher_link, speaks
 from tinygrad_mnist.exit_status import status_of
 
 SENTENCE: Final = "tinygrad-mnist: interrupted"
@@ -81,7 +81,7 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             if speaks():
                 os.write(2, f"{SENTENCE}\n".encode())
-            if (launcher := tie()) is not None:
+            if (launcher := launcher_link()) is not None:
                 launcher.end(status_of(interrupt), is_first=speaks())
             os._exit(status_of(interrupt))
         frame = frame.f_back

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from tinygrad_mnist.cli import shared_options
 from tinygrad_mnist.cli.output import notify
-from tinygrad_mnist.cli.start import find_start, join, speaks, tie
+from tinygrad_mnist.cli.start import find_start, join, launcher_link, speaks
 from tinygrad_mnist.numbers import count_text
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def launched(arguments: argparse.Namespace, recipe: Recipe | None) -> int | None
 
     start = find_start()
     if start is not None:
-        if arguments.processes is not None and tie() is None:
+        if arguments.processes is not None and launcher_link() is None:
             raise RecipeError(
                 f"--processes starts processes, but {start.by} has started this one as one of "
                 f"{'several' if start.size is None else start.size} already; leave it out"
@@ -177,7 +177,7 @@ def together() -> Iterator[Communicator | None]:
 
     communicator = Communicator(comm)
     join(communicator)
-    if (launcher := tie()) is not None:
+    if (launcher := launcher_link()) is not None:
         launcher.join()
     with ending_all(communicator):
         yield communicator

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from tinygrad_mnist.cli.output import notify
-from tinygrad_mnist.cli.start import tie
+from tinygrad_mnist.cli.start import launcher_link
 
 if TYPE_CHECKING:
     from tinygrad_mnist.training import Checkpoint, ModelFile
@@ -176,5 +176,5 @@ def use_threads(arguments: argparse.Namespace) -> None:
     from tinygrad_mnist.training.loop.threads import set_threads
 
     # our launcher has told of all threads of all processes
-    if problem := set_threads(arguments.threads or 1, warn_of_cores=tie() is None):
+    if problem := set_threads(arguments.threads or 1, warn_of_cores=launcher_link() is None):
         notify(problem)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from typing import Any, TextIO
 
     from tinygrad_mnist.training.distributed.communicator import Communicator
-    from tinygrad_mnist.training.distributed.launcher_link import Tie
+    from tinygrad_mnist.training.distributed.launcher_link import LauncherLink
 
 
 FIRST_SPEAKS: Final = 2.0
@@ -156,12 +156,12 @@ def _say_alone(rank: int) -> None:
         sys.stderr.write(f"tinygrad-mnist: rank {rank} on {platform.node()}: {_kept}\n")
 
 
-_tie: Tie | None = None
+_link: LauncherLink | None = None
 
 
-def tie() -> Tie | None:
-    """Return what ties this process to our launcher; None if it was started otherwise."""
-    return _tie
+def launcher_link() -> LauncherLink | None:
+    """Return the link of this process to our launcher; None if it was started otherwise."""
+    return _link
 
 
 @contextmanager
@@ -170,17 +170,17 @@ def as_one_of_several() -> Iterator[Callable[[int], int]]:
 
     Yields a function that is given the exit status, tells our launcher of it, and returns it.
     """
-    global _tie, _communicator
+    global _link, _communicator
     start = find_start()
     if start is None:
         yield lambda status: status
         return
     output = sys.stdout
     try:
-        _tie = _find_tie(start.rank)
+        _link = _find_link(start.rank)
         if start.rank:
             sys.stdout = _OfOne(output)
-        elif _tie is None:
+        elif _link is None:
             os.environ["TERM"] = "dumb"  # mpiexec lets a file look like a terminal
         if hasattr(signal, "SIGUSR1") and signal.getsignal(signal.SIGUSR1) == signal.SIG_DFL:
             signal.signal(signal.SIGUSR1, _terminate)
@@ -190,20 +190,20 @@ def as_one_of_several() -> Iterator[Callable[[int], int]]:
         raise
     finally:
         sys.stdout = output
-        _tie = _communicator = None
+        _link = _communicator = None
 
 
-def _find_tie(rank: int) -> Tie | None:
-    from tinygrad_mnist.training.distributed.launcher_link import find_tie
+def _find_link(rank: int) -> LauncherLink | None:
+    from tinygrad_mnist.training.distributed.launcher_link import find_link
 
-    return find_tie(rank)
+    return find_link(rank)
 
 
 def _told(status: int, rank: int) -> int:
     is_silent = status != 0 and rank != 0 and "mpi4py.MPI" not in sys.modules
-    if _tie is not None:
+    if _link is not None:
         sys.stdout.flush()
-        _tie.end(status, _kept if is_silent else None, is_first=speaks())
+        _link.end(status, _kept if is_silent else None, is_first=speaks())
     elif is_silent:
         _say_alone(rank)
     return status

@@ -40,13 +40,13 @@ sys.exit(max([rank.wait() for rank in ranks]) and 77)
 
 RANK = """
 import os, sys, time
-from tinygrad_mnist.training.distributed.launcher_link import find_tie
+from tinygrad_mnist.training.distributed.launcher_link import find_link
 rank = int(os.environ["OMPI_COMM_WORLD_RANK"])
 print("lost ")  # before it has the streams of the launcher
 sys.stdout.flush()
-tie = find_tie(rank)
+link = find_link(rank)
 def end(status):
-    tie.end(status, is_first=rank == 0)
+    link.end(status, is_first=rank == 0)
     sys.exit(status)
 """
 
@@ -86,7 +86,7 @@ def test_a_rank_that_dies_before_all_are_joined_ends_the_others(monkeypatch: pyt
 def test_a_rank_that_dies_later_does_not_matter_if_the_first_one_is_content() -> None:
     said: list[str] = []
     source = """
-        tie.join()
+        link.join()
         time.sleep(0.5)
         if rank == 1:
             os.kill(os.getpid(), 9)
@@ -110,7 +110,7 @@ def test_a_rank_that_dies_later_does_not_matter_if_the_first_one_is_content() ->
 def test_a_training_has_ended_well_only_if_its_first_rank_says_so(ending: str, sentence: str) -> None:
     said: list[str] = []
     source = f"""
-        tie.join()
+        link.join()
         if rank == 0:
             time.sleep(0.5)
             {ending}
@@ -123,10 +123,10 @@ def test_a_training_has_ended_well_only_if_its_first_rank_says_so(ending: str, s
 def test_a_rank_that_has_taken_over_tells_the_status() -> None:
     said: list[str] = []
     source = """
-        tie.join()
+        link.join()
         if rank == 0:
             os._exit(0)
-        tie.end(0, is_first=True)
+        link.end(0, is_first=True)
     """
     assert launch(made(source), said.append) == 0
     assert said == []
@@ -136,7 +136,7 @@ def test_a_rank_that_ends_all_has_the_last_word_and_the_others_end_at_once() -> 
     said: list[str] = []
     source = """
         from tinygrad_mnist.training.distributed.launcher_link import tell_end_of_all
-        tie.join()
+        link.join()
         time.sleep(0.3)
         if rank == 0:
             os.kill(os.getpid(), signal.SIGSTOP)
@@ -152,7 +152,7 @@ def test_a_rank_that_mpi_does_not_bring_to_the_others_ends_all(monkeypatch: pyte
     said: list[str] = []
     source = """
         if rank == 0:
-            tie.join()
+            link.join()
         time.sleep(60)
     """
     assert launch(made(source), said.append) == 1
@@ -177,6 +177,7 @@ def test_nothing_is_left_of_processes_that_have_not_told_of_themselves(tmp_path:
         import glob, subprocess
         folder = {str(tmp_path)!r}
         os.setpgid(0, 0)
+        link.join()
         subprocess.Popen([sys.executable, "-c", {child!r}, f"{{folder}}/{{rank}}"], stdout=-3, stderr=-3)
         while len(glob.glob(f"{{folder}}/?")) < 2:
             time.sleep(0.02)
@@ -200,7 +201,7 @@ def test_what_the_second_process_finds_before_mpi_is_said_by_the_launcher(
     said: list[str] = []
     source = """
         if rank == 1:
-            tie.end(1, "a package is missing")
+            link.end(1, "a package is missing")
             sys.exit(1)
         time.sleep(60)
     """
@@ -220,7 +221,7 @@ def test_a_signal_reaches_the_first_rank_which_takes_its_time(
         import signal
         came = []
         signal.signal(signal.SIGTERM, lambda number, frame: came.append(number))
-        tie.join()
+        link.join()
         open({str(tmp_path)!r} + f"/{{rank}}", "w").close()
         while not came and rank == 0:
             time.sleep(0.02)
@@ -248,7 +249,7 @@ def test_a_signal_that_the_program_takes_otherwise_reaches_no_rank(tmp_path: Pat
     came: list[int] = []
     said: list[str] = []
     source = f"""
-        tie.join()
+        link.join()
         open({str(tmp_path)!r} + f"/{{rank}}", "w").close()
         while not os.path.exists({str(tmp_path)!r} + "/go"):
             time.sleep(0.02)

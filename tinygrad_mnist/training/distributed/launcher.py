@@ -27,7 +27,17 @@ from time import monotonic, sleep
 from types import FrameType
 from typing import Any, Final
 
-from tinygrad_mnist.training.distributed.launcher_link import LAUNCHER
+from tinygrad_mnist.training.distributed.launcher_link import (
+    ENDS_ALL,
+    IS_FIRST,
+    JOINED,
+    LAUNCHER,
+    PID,
+    RANK,
+    STATUS,
+    STREAMS,
+    UNSAID,
+)
 from tinygrad_mnist.training.distributed.open_mpi import Launch
 
 START_LIMIT: Final = 120.0
@@ -54,7 +64,7 @@ def launch(made: Launch, notify: Callable[[str], None]) -> int:
     Parameters
     ----------
     made : Launch
-        What is started. Each process calls `find_tie` and says how it ends.
+        What is started. Each process calls `find_link` and says how it ends.
     notify : callable
         Is given a sentence for the user where the processes could not tell him themselves what happened.
 
@@ -128,7 +138,7 @@ def _noted_signals() -> Iterator[socket.socket]:
 class _Rank:
     """A process, as far as it has told."""
 
-    tie: socket.socket
+    link: socket.socket
     number: int | None = None
     pid: int | None = None
     has_joined: bool = False
@@ -194,7 +204,7 @@ class _Course:
             while any(not rank.is_gone for rank in self.ranks) and monotonic() < limit:
                 for rank in self.ranks:
                     with suppress(OSError):
-                        rank.tie.shutdown(socket.SHUT_WR)
+                        rank.link.shutdown(socket.SHUT_WR)
                 self._step(0.1)
 
     def _step(self, seconds: float | None) -> None:
@@ -206,14 +216,14 @@ class _Course:
     # ---- what happens ------------------------------------------------------------------------------------
 
     def _accept(self) -> None:
-        tie, _ = self.listener.accept()
-        rank = _Rank(tie)
+        link, _ = self.listener.accept()
+        rank = _Rank(link)
         self.ranks.append(rank)
-        self.selector.register(tie, selectors.EVENT_READ, lambda: self._hear(rank))
+        self.selector.register(link, selectors.EVENT_READ, lambda: self._hear(rank))
 
     def _hear(self, rank: _Rank) -> None:
         try:
-            text = rank.tie.recv(4096)
+            text = rank.link.recv(4096)
         except OSError:
             text = b""
         *lines, rank.text = (rank.text + text).split(b"\n")
@@ -223,19 +233,19 @@ class _Course:
             self._lose(rank)
 
     def _take(self, rank: _Rank, word: dict[str, Any]) -> None:
-        if "rank" in word:
-            rank.number, rank.pid = word["rank"], word["pid"]
+        if RANK in word:
+            rank.number, rank.pid = word[RANK], word[PID]
             with suppress(OSError):
-                socket.send_fds(rank.tie, [b"\0"], [1, 2])
+                socket.send_fds(rank.link, [b"\0"], STREAMS)
                 if self.caught and rank.number == 0:
-                    rank.tie.send(bytes(self.caught[:1]))
-        if "joined" in word:
+                    rank.link.send(bytes(self.caught[:1]))
+        if JOINED in word:
             rank.has_joined = True
             if self._have_joined() and self.fault is not None:
                 self.deadline = self.fault = None
-        if "status" in word:
+        if STATUS in word:
             rank.status, rank.unsaid, rank.is_first, rank.ends_all = (
-                word[name] for name in ("status", "unsaid", "is_first", "ends_all")
+                word[name] for name in (STATUS, UNSAID, IS_FIRST, ENDS_ALL)
             )
             if rank.ends_all:  # mpiexec would leave one that is stopped, which speaks of MPI when it goes on
                 self._kill_ranks(but=rank)
@@ -248,7 +258,7 @@ class _Course:
         rank.is_gone = True
         if rank.status is None and rank.number is not None and not self.is_killing:
             self.lost.append(rank.number)
-        self.selector.unregister(rank.tie)
+        self.selector.unregister(rank.link)
         if not self._have_joined():
             self._end_within(KILL_LIMIT, None)
         elif all(each.is_gone for each in self.ranks):
@@ -281,7 +291,7 @@ class _Course:
             # the ranks agree on an interrupt that one of them has; the first one may be drawing pictures
             # when all is done, and ends that, while the others wait for it
             with suppress(OSError):
-                min(living, key=lambda rank: rank.number or 0).tie.send(bytes([number]))
+                min(living, key=lambda rank: rank.number or 0).link.send(bytes([number]))
             if len(self.caught) == 2:
                 self._end_within(KILL_LIMIT, None)
 
@@ -319,7 +329,7 @@ class _Course:
         if self.process.stdout is not None:
             self.process.stdout.close()
         for rank in self.ranks:
-            rank.tie.close()
+            rank.link.close()
 
     # ---- what is said of it ------------------------------------------------------------------------------
 

@@ -1,6 +1,6 @@
-"""The tie of a rank to our launcher: its output streams, signals, and word of how the rank ends.
+"""The link of a rank to our launcher: its output streams, signals, and word of how the rank ends.
 
-The launcher and the ranks are on one machine, and the tie is a Unix socket. Through it a rank gets standard
+The launcher and the ranks are on one machine, and the link is a Unix socket. Through it a rank gets standard
 output and standard error of the launcher themselves. So a terminal is a terminal for it, nothing is held back
 on the way, and what MPI prints on its own account does not mix with it. If the launcher is gone, even by
 ``kill -9``, the socket ends, and the rank takes that for SIGTERM: it saves, and ends.
@@ -20,11 +20,25 @@ from typing import Any, Final
 LAUNCHER: Final = "TINYGRAD_MNIST_LAUNCHER"
 """The variable of the environment that has the path of the launcher's socket."""
 
-_STREAMS: Final = (1, 2)
+STREAMS: Final = (1, 2)
+"""The numbers of the files that a rank is given: standard output and standard error."""
+
+RANK: Final = "rank"
+JOINED: Final = "joined"
+STATUS: Final = "status"
+UNSAID: Final = "unsaid"
+PID: Final = "pid"
+IS_FIRST: Final = "is_first"
+ENDS_ALL: Final = "ends_all"
+"""The words of a rank to the launcher, keys of JSON objects, each in a line.
+
+First its number; then that MPI has brought it together with the others; at last its
+exit status, with the sentence on what is wrong if it has not printed that itself, and whether it wrote, or ends all.
+"""
 
 
-class Tie:
-    """The end of the tie that a rank holds.
+class LauncherLink:
+    """The end of the link that a rank holds.
 
     Parameters
     ----------
@@ -44,16 +58,16 @@ class Tie:
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.connect(path)
         self._is_done = False
-        self._tell(rank=rank, pid=os.getpid())
-        _, streams, _, _ = socket.recv_fds(self._socket, 1, len(_STREAMS))
-        for stream, number in zip(streams, _STREAMS, strict=True):
+        self._tell({RANK: rank, PID: os.getpid()})
+        _, streams, _, _ = socket.recv_fds(self._socket, 1, len(STREAMS))
+        for stream, number in zip(streams, STREAMS, strict=True):
             os.dup2(stream, number)
             os.close(stream)
         threading.Thread(target=self._listen, daemon=True).start()
 
     def join(self) -> None:
         """Say that MPI has brought this process together with the others."""
-        self._tell(joined=True)
+        self._tell({JOINED: True})
 
     def end(
         self,
@@ -70,9 +84,9 @@ class Tie:
         """
         self._is_done = True
         first = self._rank == 0 if is_first is None else is_first
-        self._tell(status=status, unsaid=unsaid, is_first=first, ends_all=ends_all)
+        self._tell({STATUS: status, UNSAID: unsaid, IS_FIRST: first, ENDS_ALL: ends_all})
 
-    def _tell(self, **word: Any) -> None:
+    def _tell(self, word: dict[str, Any]) -> None:
         try:
             self._socket.sendall(f"{json.dumps(word)}\n".encode())
         except OSError:  # the launcher is gone, which `_listen` finds out
@@ -101,18 +115,18 @@ class Tie:
             self._path.parent.rmdir()
 
 
-def find_tie(rank: int) -> Tie | None:
-    """Return the tie to the launcher that has started this process; None if it was started otherwise.
+def find_link(rank: int) -> LauncherLink | None:
+    """Return the link to the launcher that has started this process; None if it was started otherwise.
 
     The variable of the environment that says so is removed: processes that this one starts are no ranks.
     """
     global _found
     path = os.environ.pop(LAUNCHER, None)
-    _found = None if path is None else Tie(path, rank)
+    _found = None if path is None else LauncherLink(path, rank)
     return _found
 
 
-_found: Tie | None = None
+_found: LauncherLink | None = None
 
 
 def tell_end_of_all(status: int) -> None:
