@@ -33,7 +33,8 @@ ENDS_ALL: Final = "ends_all"
 """The words of a rank to the launcher, keys of JSON objects, each in a line.
 
 First its number; then that MPI has brought it together with the others; at last its
-exit status, with the sentence on what is wrong if it has not printed that itself, and whether it wrote, or ends all.
+exit status, with the sentence on what is wrong if it has not printed that itself, and whether it wrote, or
+ends all.
 """
 
 
