@@ -82,7 +82,7 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
             if speaks():
                 os.write(2, f"{SENTENCE}\n".encode())
             if (launcher := launcher_link()) is not None:
-                launcher.end(status_of(interrupt))
+                launcher.end(status_of(interrupt), is_first=speaks())
             os._exit(status_of(interrupt))
         frame = frame.f_back
     raise interrupt

@@ -203,7 +203,7 @@ def _told(status: int, rank: int) -> int:
     is_silent = status != 0 and rank != 0 and "mpi4py.MPI" not in sys.modules
     if _link is not None:
         sys.stdout.flush()
-        _link.end(status, _kept if is_silent else None)
+        _link.end(status, _kept if is_silent else None, is_first=speaks())
     elif is_silent:
         _say_alone(rank)
     return status

@@ -46,7 +46,7 @@ print("lost ")  # before it has the streams of the launcher
 sys.stdout.flush()
 link = find_link(rank)
 def end(status):
-    link.end(status)
+    link.end(status, is_first=rank == 0)
     sys.exit(status)
 """
 
@@ -94,6 +94,56 @@ def test_a_rank_that_dies_later_does_not_matter_if_the_first_one_is_content() ->
         end(0)
     """
     assert launch(made(source), said.append) == 0
+    assert said == []
+
+
+@pytest.mark.parametrize(
+    ("ending", "sentence"),
+    [
+        ("time.sleep(0.5); os._exit(0)", "rank 0 of 2 ended before the training was done"),
+        (
+            "os.kill(os.getppid(), 9); time.sleep(60)",
+            "mpiexec was ended by SIGKILL before the training was done",
+        ),
+    ],
+)
+def test_a_training_has_ended_well_only_if_its_first_rank_says_so(ending: str, sentence: str) -> None:
+    said: list[str] = []
+    source = f"""
+        link.join()
+        if rank == 0:
+            time.sleep(0.5)
+            {ending}
+        end(0)
+    """
+    assert launch(made(source), said.append) == 1
+    assert [one.split("; MPI says")[0] for one in said] == [sentence]
+
+
+def test_a_rank_that_has_taken_over_tells_the_status() -> None:
+    said: list[str] = []
+    source = """
+        link.join()
+        if rank == 0:
+            os._exit(0)
+        link.end(0, is_first=True)
+    """
+    assert launch(made(source), said.append) == 0
+    assert said == []
+
+
+def test_a_rank_that_ends_all_has_the_last_word_and_the_others_end_at_once() -> None:
+    said: list[str] = []
+    source = """
+        from tinygrad_mnist.training.distributed.launcher_link import tell_end_of_all
+        link.join()
+        time.sleep(0.3)
+        if rank == 0:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        tell_end_of_all(75)
+        sys.exit(75)
+    """
+    assert launch(made(f"        import signal{source}"), said.append) == 75
     assert said == []
 
 

@@ -149,3 +149,15 @@ def test_a_finding_on_many_ranks_is_one_short_sentence():
     for peer in range(1, 1000):
         known.hear(peer, waiting(1.0, GATHERING), 100.0)
     assert len(known.finding(waiting(), 100.0)) < 400
+
+
+def test_one_that_waits_for_one_that_is_at_its_end_is_found_at_once():
+    known = liveness()
+    known.hear(1, waiting(1.0, ENDING, 7), 2.0)
+    assert known.contradiction(working()) is None
+    assert known.contradiction(waiting(number=7)) is None  # the other has done its part in this exchange
+    assert known.contradiction(waiting(number=8)) == (
+        "rank 1 on host1 has ended its program, while rank 0 on host0 waits in exchange 8, a sum of 5 values"
+    )
+    known.hear(2, waiting(1.0, GATHERING, 9), 2.0)
+    assert known.contradiction(working()).endswith("while rank 2 on host2 waits in exchange 9, a gathering")

@@ -66,7 +66,6 @@ PROGRAM = """
     [
         ("is stopped", "there is no word from rank 1 on {host} for "),
         ("is elsewhere", "rank 1 on {host} waits in exchange 2, a gathering"),
-        ("ends alone", "rank 1 on {host} waits in exchange 1, the end"),
     ],
 )
 def test_a_rank_that_waits_for_nobody_ends_all_and_says_why_also_past_sigterm(case, finding):
@@ -77,8 +76,33 @@ def test_a_rank_that_waits_for_nobody_ends_all_and_says_why_also_past_sigterm(ca
         f"rank 0 on {host} waits in exchange 2, a sum of 5 values for more than 1.5 seconds; " in end.stderr
     )
     assert finding.format(host=host) in end.stderr
-    assert f"go on from the last checkpoint with --resume, or set {VARIABLE} to more seconds" in end.stderr
+    assert f"all end; set {VARIABLE} to more seconds" in end.stderr  # nothing is there to go on from
     assert "the end of rank 0" not in end.stdout
+
+
+@pytest.mark.slow
+def test_a_rank_that_ends_its_program_ends_the_others_that_wait_for_it_before_the_limit():
+    end = run_processes(2, PROGRAM, "30", "ends alone", timeout=25)
+    assert end.returncode == 1
+    host = socket.gethostname()
+    assert (
+        f"rank 1 on {host} has ended its program, while rank 0 on {host} waits in exchange 2, a sum of "
+        "5 values; all end\n"
+    ) in end.stderr
+
+
+@pytest.mark.slow
+def test_a_rank_that_ends_before_the_others_have_begun_ends_them_after_the_limit():
+    program = """
+        from mpi4py import MPI
+        from tinygrad_mnist.training.distributed.communicator import Communicator
+
+        if MPI.COMM_WORLD.rank == 0:
+            Communicator(MPI.COMM_WORLD, time_limit=1)
+    """
+    end = run_processes(2, program, timeout=30)
+    assert end.returncode == STATUS
+    assert "waits for the others to begin for more than 1 seconds; one may have ended" in end.stderr
 
 
 @pytest.mark.slow

@@ -18,6 +18,7 @@ from contextlib import suppress
 from functools import cache, partial
 from itertools import accumulate, pairwise
 from math import inf
+from pathlib import Path
 from time import perf_counter, sleep
 from typing import Any, Final, NamedTuple, Protocol, runtime_checkable
 
@@ -27,7 +28,14 @@ from numpy.typing import NDArray
 from tinygrad_mnist.engine.shards import Exchange, Refused
 from tinygrad_mnist.training.distributed.errors import ExchangeError, OutOfStepError, RankLostError
 from tinygrad_mnist.training.distributed.liveness import BROADCAST, ENDING, GATHERING, SUM, WORKING
-from tinygrad_mnist.training.distributed.watch import Watch, end_all, say, seconds_of
+from tinygrad_mnist.training.distributed.watch import (
+    DEFAULT_SECONDS,
+    Watch,
+    end_all,
+    limited,
+    say,
+    seconds_of,
+)
 from tinygrad_mnist.training.errors import TrainingError
 
 Array = NDArray[Any]
@@ -91,6 +99,8 @@ class Communicator:
         The number that each rank had at first: of those that are left after `shrink`.
     lost : list of str
         The processes that were lost, in words.
+    checkpoint : Path or None
+        Where the state to go on from is written, if it is; who writes it sets it.
 
     Raises
     ------
@@ -105,6 +115,7 @@ class Communicator:
         self.hosts: list[str] = []
         self.members: list[int] = []
         self.step: int | None = None
+        self.checkpoint: Path | None = None
         self.waited = 0.0
         self._layouts: dict[Any, _Layout] = {}  # by the shapes and dtypes of what is summed
         self.closed = self._busy = self._lost = self._has_met = False
@@ -114,12 +125,13 @@ class Communicator:
         self._pid = os.getpid()
         self.mpi = comm
         try:
-            self.mpi = comm.Dup()
-            self.mpi.Set_errhandler(MPI.ERRORS_RETURN)
-            self.rank, self.size = int(self.mpi.rank), int(self.mpi.size)
-            self._seconds = self._agreed_limit(time_limit)
-            self.members = list(range(self.size))
-            self._watch = Watch(self.mpi.Dup(), self.hosts, self._seconds)
+            with limited(comm, _limit_at_first(time_limit), "the others to begin"):
+                self.mpi = comm.Dup()
+                self.mpi.Set_errhandler(MPI.ERRORS_RETURN)
+                self.rank, self.size = int(self.mpi.rank), int(self.mpi.size)
+                self._seconds = self._agreed_limit(time_limit)
+                self.members = list(range(self.size))
+                self._watch = Watch(self.mpi.Dup(), self.hosts, self._seconds, self.advice)
         except MPI.Exception as error:
             raise self._told(error) from error
         atexit.register(self._at_exit)
@@ -143,6 +155,11 @@ class Communicator:
     def is_writer(self) -> bool:
         """True in the one process that writes files."""
         return self.rank == 0
+
+    def advice(self) -> str:
+        """Return the end of a sentence on what to do where all end, if there is something to go on from."""
+        is_there = self.checkpoint is not None and self.checkpoint.exists()
+        return "; go on from the last checkpoint with --resume" if is_there else ""
 
     def sum(self, arrays: Sequence[Array], *, lent: bool = False) -> list[Array]:
         """Return the sum of each array over all ranks: new arrays, of the same bits in each rank.
@@ -220,7 +237,8 @@ class Communicator:
             return None
         own, ended = np.array([has_ended], np.int64), np.zeros(1, np.int64)
         began = perf_counter()
-        self._watch.state = (began, ENDING, self._calls, 0)
+        if has_ended and seconds == inf:  # who comes here takes no part in any other exchange
+            self._watch.state = (began, ENDING, self._calls, 0)
         try:
             request = self.mpi.Iallreduce(own, ended)
             while not request.Test():
@@ -323,10 +341,10 @@ class Communicator:
             self._lost = True
             failed = sorted(MPI.Group.Translate_ranks(self.mpi.Get_failed(), None, self.mpi.group))
             if not self.members:  # it has not begun
-                return RankLostError(failed, ["an unknown host"] * len(failed))
+                return RankLostError(failed, ["an unknown host"] * len(failed), advice=_BEGUN)
             self.mpi.Revoke()  # so that nobody waits in an exchange in which this process takes no part
             ranks, hosts = [self.members[rank] for rank in failed], [self.hosts[rank] for rank in failed]
-            return RankLostError(ranks, hosts, self.step)
+            return RankLostError(ranks, hosts, self.step, self.advice())
         if kind == MPI.ERR_TRUNCATE:
             return OutOfStepError(_OUT_OF_STEP)
         if isinstance(error, MPI.Exception):
@@ -397,7 +415,7 @@ class Communicator:
         self._calls, self._lost = 0, False
         self._watch.stop()
         try:
-            self._watch = Watch(self.mpi.Dup(), self.hosts, self._seconds)
+            self._watch = Watch(self.mpi.Dup(), self.hosts, self._seconds, self.advice)
         except MPI.Exception:  # one more is lost, which the next exchange tells all
             self.mpi.Revoke()
         self.waited += perf_counter() - began
@@ -442,6 +460,8 @@ def is_fault_tolerant() -> bool:
 
 _END_SECONDS: Final = 3.0
 """Seconds that the end of MPI may take where a rank was lost; it takes some milliseconds."""
+
+_BEGUN: Final = " before the training began; begin again"
 
 _KNOWN_AFTER: Final = 2.0
 """Seconds after which a process knows of a rank that is lost."""
@@ -512,13 +532,57 @@ def as_communicator(given: Any) -> Communicator | None:
         found: Any = given
         ranks: Communicator | None = found
         return ranks
-    if not hasattr(given, "Get_attr"):
-        raise TrainingError(f"communicator is {given!r}; give mpi4py's, for example MPI.COMM_WORLD")
+    try:
+        _require_intracommunicator(given)
+    except TrainingError as error:
+        atexit.register(_end_all_unless_caught, error)
+        raise
     made: Communicator | None = given.Get_attr(_made())  # by an earlier training: one for all of them
     if made is None or made.closed:
         made = Communicator(given)
         given.Set_attr(_made(), made)
     return made
+
+
+def _limit_at_first(limit: float | None) -> float:
+    """Return the time limit before all of them have agreed on it: the usual one where it is none."""
+    try:
+        return seconds_of(limit)
+    except TrainingError:
+        return DEFAULT_SECONDS
+
+
+def _require_intracommunicator(given: Any) -> None:
+    """Raise an error if something is no communicator of mpi4py's that joins processes."""
+    if not hasattr(given, "Get_attr"):
+        raise TrainingError(f"communicator is {given!r}; give mpi4py's, for example MPI.COMM_WORLD")
+    from mpi4py import MPI
+
+    if given == MPI.COMM_NULL:
+        kind = "MPI.COMM_NULL, which joins no processes, or was freed"
+    elif isinstance(given, MPI.Intercomm):
+        kind = "one between two groups of processes"
+    else:
+        return
+    raise TrainingError(f"communicator is {kind}; give mpi4py's, for example MPI.COMM_WORLD")
+
+
+def _end_all_unless_caught(error: TrainingError) -> None:
+    """End all at the end of this process, if it is by an error in what it was given that others had not.
+
+    The others may wait for it in the making of their communicator.
+    """
+    mpi = sys.modules.get("mpi4py.MPI")
+    if mpi is None or getattr(sys, "last_value", None) is not error or not mpi.Is_initialized():
+        return
+    with suppress(Exception):
+        request, until = mpi.COMM_WORLD.Ibarrier(), perf_counter() + PATIENCE
+        while not request.Test():
+            if perf_counter() > until:
+                rank = mpi.COMM_WORLD.rank
+                say(f"rank {rank} on {socket.gethostname()} ended by this exception, and ends all")
+                end_all(mpi.COMM_WORLD, 1)
+            sleep(0.005)
 
 
 @cache

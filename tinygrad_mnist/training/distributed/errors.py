@@ -26,14 +26,22 @@ class RankLostError(ExchangeError):
         Their machines.
     step : int, optional
         The step of training that was under way, where that is known.
+    advice : str
+        What to do, as the end of the sentence.
     """
 
-    def __init__(self, ranks: Sequence[int] = (), hosts: Sequence[str] = (), step: int | None = None) -> None:
+    def __init__(
+        self,
+        ranks: Sequence[int] = (),
+        hosts: Sequence[str] = (),
+        step: int | None = None,
+        advice: str = "",
+    ) -> None:
         self.ranks, self.hosts, self.step = tuple(ranks), tuple(hosts), step
         pairs = zip(self.ranks, self.hosts, strict=True)
         who = ", ".join(f"rank {rank} on {host}" for rank, host in pairs) or "another process"
         when = "" if step is None else f" in step {step:,}"
-        super().__init__(f"{who} was lost{when}; go on from the last checkpoint with --resume")
+        super().__init__(f"{who} was lost{when}{advice}")
 
 
 class OutOfStepError(ExchangeError):

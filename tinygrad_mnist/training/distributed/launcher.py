@@ -23,13 +23,16 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import monotonic
+from time import monotonic, sleep
 from types import FrameType
 from typing import Any, Final
 
 from tinygrad_mnist.training.distributed.launcher_link import (
+    ENDS_ALL,
+    IS_FIRST,
     JOINED,
     LAUNCHER,
+    PID,
     RANK,
     STATUS,
     STREAMS,
@@ -137,11 +140,26 @@ class _Rank:
 
     link: socket.socket
     number: int | None = None
+    pid: int | None = None
     has_joined: bool = False
     status: int | None = None
+    is_first: bool = False
+    """Whether it wrote, when it ended."""
+    ends_all: bool = False
     unsaid: str | None = None
     is_gone: bool = False
     text: bytes = b""
+
+
+def _is_running(rank: _Rank) -> bool:
+    """Return whether a process has not ended; one that has, and that nobody has waited for, is a zombie."""
+    try:
+        os.kill(rank.pid or 0, 0)
+    except OSError:
+        return False
+    with suppress(OSError):  # where there is no /proc
+        return Path(f"/proc/{rank.pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    return rank.pid is not None
 
 
 @dataclass(eq=False)
@@ -216,7 +234,7 @@ class _Course:
 
     def _take(self, rank: _Rank, word: dict[str, Any]) -> None:
         if RANK in word:
-            rank.number = word[RANK]
+            rank.number, rank.pid = word[RANK], word[PID]
             with suppress(OSError):
                 socket.send_fds(rank.link, [b"\0"], STREAMS)
                 if self.caught and rank.number == 0:
@@ -226,8 +244,13 @@ class _Course:
             if self._have_joined() and self.fault is not None:
                 self.deadline = self.fault = None
         if STATUS in word:
-            rank.status, rank.unsaid = word[STATUS], word[UNSAID]
-            if rank.status:
+            rank.status, rank.unsaid, rank.is_first, rank.ends_all = (
+                word[name] for name in (STATUS, UNSAID, IS_FIRST, ENDS_ALL)
+            )
+            if rank.ends_all:  # mpiexec would leave one that is stopped, which speaks of MPI when it goes on
+                self._kill_ranks(but=rank)
+                self._end_within(KILL_LIMIT, None)
+            elif rank.status:
                 self._end_within(END_LIMIT, None)
 
     def _lose(self, rank: _Rank) -> None:
@@ -290,10 +313,19 @@ class _Course:
         self.deadline = None
         _kill_session(self.process.pid)
 
+    def _kill_ranks(self, but: _Rank) -> None:
+        for rank in self.ranks:
+            if rank is not but and not rank.is_gone and rank.pid is not None:
+                with suppress(OSError):
+                    os.kill(rank.pid, signal.SIGKILL)
+
     def close(self) -> None:
         """Leave nothing running, also of processes that have not told of themselves yet."""
         _kill_session(self.process.pid)
         self.process.wait()
+        limit = monotonic() + KILL_LIMIT
+        while any(map(_is_running, self.ranks)) and monotonic() < limit:
+            sleep(0.02)
         if self.process.stdout is not None:
             self.process.stdout.close()
         for rank in self.ranks:
@@ -303,12 +335,11 @@ class _Course:
 
     def verdict(self, notify: Callable[[str], None]) -> int:
         """Return the exit status; tell the user what he does not know from the processes."""
-        told = sorted(
-            (rank.number, rank.status)
-            for rank in self.ranks
-            if rank.number is not None and rank.status is not None
-        )
-        says = not told or (told[0][0] != 0 and 0 not in self.lost)  # in place of the first one
+        for ended in sorted(self.ranks, key=lambda rank: not rank.ends_all):
+            if ended.status is not None and (ended.ends_all or ended.is_first):
+                return ended.status
+        told = [rank.status for rank in self.ranks if rank.status is not None]
+        says = not told or 0 not in self.lost  # in place of the first one
         if self.caught and says:
             notify("interrupted")
             return 128 + self.caught[0]
@@ -316,15 +347,16 @@ class _Course:
         if says and unsaid:
             notify(f"rank {unsaid[0].number} of {self.processes}: {unsaid[0].unsaid}")
             return unsaid[0].status or 1
-        if told and (told[0][1] == 0 or not self.lost or self.caught):
-            return told[0][1]
         if b"MPI_ABORT" not in self.words:  # a rank that ends all has said why
             notify(self._sentence())
-        return (told[0][1] if told else 0) or 1
+        return max(told, default=0) or 1
 
     def _sentence(self) -> str:
         if not self.ranks:
             what = f"mpiexec has started none of the {self.processes} processes"
+        elif self.process.returncode < 0 and not self.is_killing:
+            name = signal.Signals(-self.process.returncode).name
+            return f"mpiexec was ended by {name} before the training was done"
         elif self.fault is not None or not self.lost:
             what = self.fault or "the processes did not end, and were killed"
         else:

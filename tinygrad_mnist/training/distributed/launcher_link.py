@@ -27,10 +27,14 @@ RANK: Final = "rank"
 JOINED: Final = "joined"
 STATUS: Final = "status"
 UNSAID: Final = "unsaid"
+PID: Final = "pid"
+IS_FIRST: Final = "is_first"
+ENDS_ALL: Final = "ends_all"
 """The words of a rank to the launcher, keys of JSON objects, each in a line.
 
 First its number; then that MPI has brought it together with the others; at last its
-exit status, with the sentence on what is wrong if it has not printed that itself.
+exit status, with the sentence on what is wrong if it has not printed that itself, and whether it wrote, or
+ends all.
 """
 
 
@@ -51,11 +55,11 @@ class LauncherLink:
     """
 
     def __init__(self, path: str, rank: int) -> None:
-        self._path = Path(path)
+        self._path, self._rank = Path(path), rank
         self._socket = socket.socket(socket.AF_UNIX)
         self._socket.connect(path)
         self._is_done = False
-        self._tell({RANK: rank})
+        self._tell({RANK: rank, PID: os.getpid()})
         _, streams, _, _ = socket.recv_fds(self._socket, 1, len(STREAMS))
         for stream, number in zip(streams, STREAMS, strict=True):
             os.dup2(stream, number)
@@ -66,10 +70,22 @@ class LauncherLink:
         """Say that MPI has brought this process together with the others."""
         self._tell({JOINED: True})
 
-    def end(self, status: int, unsaid: str | None = None) -> None:
-        """Say with which exit status this process ends, and why if the user does not know it yet."""
+    def end(
+        self,
+        status: int,
+        unsaid: str | None = None,
+        *,
+        is_first: bool | None = None,
+        ends_all: bool = False,
+    ) -> None:
+        """Say with which exit status this process ends, and why if the user does not know it yet.
+
+        That of the first one, which writes (by default rank 0), is the status of the training; or that of
+        one that ends all.
+        """
         self._is_done = True
-        self._tell({STATUS: status, UNSAID: unsaid})
+        first = self._rank == 0 if is_first is None else is_first
+        self._tell({STATUS: status, UNSAID: unsaid, IS_FIRST: first, ENDS_ALL: ends_all})
 
     def _tell(self, word: dict[str, Any]) -> None:
         try:
@@ -105,5 +121,16 @@ def find_link(rank: int) -> LauncherLink | None:
 
     The variable of the environment that says so is removed: processes that this one starts are no ranks.
     """
+    global _found
     path = os.environ.pop(LAUNCHER, None)
-    return None if path is None else LauncherLink(path, rank)
+    _found = None if path is None else LauncherLink(path, rank)
+    return _found
+
+
+_found: LauncherLink | None = None
+
+
+def tell_end_of_all(status: int) -> None:
+    """Tell the launcher, if one has started this process, that it ends all, and has told the user why."""
+    if _found is not None:
+        _found.end(status, is_first=False, ends_all=True)

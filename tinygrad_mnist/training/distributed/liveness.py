@@ -135,6 +135,22 @@ class Liveness:
             parts.append("so does each other that it hears of: a connection is down, or too slow")
         return "; ".join(parts)
 
+    def contradiction(self, own: State) -> str | None:
+        """Return a sentence if one waits in an exchange in which another, at its end, takes no part."""
+        states = {self.rank: own, **self.states}
+        ending = [(state.number, rank) for rank, state in states.items() if state.kind == ENDING]
+        waiting = [
+            (state.number, rank)
+            for rank, state in states.items()
+            if state.kind in (SUM, GATHERING, BROADCAST)
+        ]
+        if not (ending and waiting):
+            return None
+        (last, ended), (number, waits) = min(ending), max(waiting)
+        if number <= last:  # the one that is at its end has done its part
+            return None
+        return f"{self.name(ended)} has ended its program, while {self.name(waits)} {states[waits]}"
+
     def name(self, rank: int) -> str:
         """Return a rank with its machine."""
         return f"rank {rank} on {self.hosts[rank]}"

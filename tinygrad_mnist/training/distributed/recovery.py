@@ -145,7 +145,7 @@ class Recovery:
         training = self.training
         step, batch_number, samples = self._noted
         if training.step != step:  # its loss was not finite: there is nothing to go on with
-            raise RankLostError(step=training.step)
+            raise RankLostError(step=training.step, advice=self.communicator.advice())
         training.batch_number, training.samples = batch_number, samples
         for (module, name), values in zip(self._places, self._buffers, strict=True):
             getattr(module, name)[...] = values

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import faulthandler
 import os
+import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Final
@@ -20,6 +21,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from tinygrad_mnist.training.distributed.launcher_link import tell_end_of_all
 from tinygrad_mnist.training.distributed.liveness import WORKING, Liveness, State
 from tinygrad_mnist.training.errors import TrainingError
 
@@ -81,6 +83,8 @@ class Watch:
         The machine of each rank.
     seconds : float
         The limit.
+    advise : callable
+        Returns what to do where all end, as a part of a sentence that begins with a semicolon, or nothing.
 
     Attributes
     ----------
@@ -88,11 +92,13 @@ class Watch:
         What this process does, as the fields of a `State`; who exchanges sets it.
     """
 
-    def __init__(self, comm: Any, hosts: Sequence[str], seconds: float) -> None:
+    def __init__(
+        self, comm: Any, hosts: Sequence[str], seconds: float, advise: Callable[[], str] = str
+    ) -> None:
         from mpi4py import MPI
 
         now = perf_counter()
-        self.comm = comm
+        self.comm, self._advise = comm, advise
         self.state: tuple[float, int, int, int] = (now, WORKING, 0, 0)
         self._liveness = Liveness(int(comm.rank), hosts, seconds, now)
         threaded = MPI.Query_thread() == MPI.THREAD_MULTIPLE
@@ -123,12 +129,38 @@ class Watch:
                 messages.send(told, now)
             if self._messages and (sentence := liveness.notice(own, now)):
                 say(sentence)
+            if (sentence := liveness.contradiction(own)) is not None:
+                say(f"{sentence}; all end{self._advise()}")
+                end_all(self.comm, 1)
             if not own.works and now > liveness.deadline(own):
                 finding = liveness.finding(own, now)
-                advice = f"go on from the last checkpoint with --resume, or set {VARIABLE} to more seconds"
-                say(f"{finding}; all end; {advice}")
+                say(f"{finding}; all end{self._advise()}{_MORE_SECONDS}")
                 _kill_launcher_later(min(liveness.seconds, LAUNCHER_SECONDS))
                 end_all(self.comm, STATUS)
+
+
+@contextmanager
+def limited(comm: Any, seconds: float, what: str) -> Iterator[None]:
+    """End all processes if what is done inside takes longer: for the time before there is a `Watch`."""
+
+    def end() -> None:
+        say(
+            f"rank {comm.rank} on {socket.gethostname()} waits for {what} for more than {seconds:g} seconds; "
+            f"one may have ended, or works for long; all end{_MORE_SECONDS}"
+        )
+        _kill_launcher_later(min(seconds, LAUNCHER_SECONDS))
+        end_all(comm, STATUS)
+
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+_MORE_SECONDS: Final = f"; set {VARIABLE} to more seconds if they need them"
 
 
 class _Messages:
@@ -228,6 +260,7 @@ def is_of_this_job(name: str, namespace: str) -> bool:
 
 def end_all(comm: Any, status: int) -> None:
     """End all processes, and in any case this one: MPI may not reach the others any more."""
+    tell_end_of_all(status)
     with suppress(Exception), open(os.devnull, "w") as nowhere:
         # a thread in C, which no call that hangs can stop
         faulthandler.dump_traceback_later(ABORT_SECONDS, exit=True, file=nowhere)

@@ -12,7 +12,7 @@ from tinygrad_mnist.training.distributed.agreement import from_writer, require_e
 from tinygrad_mnist.training.distributed.communicator import Communicator
 from tinygrad_mnist.training.loop.course import Fit
 from tinygrad_mnist.training.recipe.recipes import Recipe
-from tinygrad_mnist.training.runs.directory import RunDirectory
+from tinygrad_mnist.training.runs.directory import LAST, RunDirectory
 
 
 @contextmanager
@@ -34,6 +34,8 @@ def directory_of_all(
 
     with ExitStack() as stack:
         path, replaces = from_writer(communicator, claim_it)
+        if communicator is not None:
+            communicator.checkpoint = path / LAST
         yield claimed[0] if claimed else stack.enter_context(RunDirectory.of_another(path, replaces))
 
 
