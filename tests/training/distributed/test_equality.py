@@ -134,11 +134,11 @@ class Uncompilable(nn.Module):
 
     def __init__(self, error):
         super().__init__()
-        self.error = error
+        self._error = error
 
     def forward(self, x):
-        if self.error is not None and tracer() is not None:
-            raise self.error
+        if self._error is not None and tracer() is not None:
+            raise self._error
         return x
 
 

@@ -157,7 +157,7 @@ def test_what_a_kill_after_the_last_step_left_out_is_done(
     class Killed(BaseException):
         pass
 
-    def killed(*_: object) -> None:
+    def killed(*_: object, **options: object) -> None:
         raise Killed
 
     script = imported()
