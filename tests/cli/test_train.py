@@ -364,7 +364,7 @@ def test_ctrl_c_before_anything_was_learned(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run_module, "follow", interrupt)
+    monkeypatch.setattr(run_module, "planned", interrupt)
     assert main(QUICK) == 130
     assert capsys.readouterr().err.splitlines()[-1] == "tinygrad-mnist: interrupted"
     assert not Path("run").exists()
@@ -374,7 +374,7 @@ def test_a_fault_of_ours_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) ->
     def fail(*_: object, **__: object) -> None:
         raise AssertionError("ours")
 
-    monkeypatch.setattr(run_module, "follow", fail)
+    monkeypatch.setattr(run_module, "planned", fail)
     with pytest.raises(AssertionError, match="ours"):
         main(QUICK)
 
@@ -383,7 +383,7 @@ def test_memory_that_does_not_suffice(error_of: ErrorOf, monkeypatch: pytest.Mon
     def fail(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(run_module, "follow", fail)
+    monkeypatch.setattr(run_module, "planned", fail)
     assert "not enough memory" in error_of(*QUICK)
 
 
