@@ -1,5 +1,6 @@
 """Settings of all tests and doctests: a deterministic Hypothesis, no screen, the folder of MNIST's files."""
 
+import gc
 import importlib.util
 import os
 import re
@@ -41,6 +42,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if inherited:
         config.hook.pytest_deselected(items=inherited)
         items[:] = [item for item in items if item not in inherited]
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Leave what was collected out of later collections of garbage, which would go through all of it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

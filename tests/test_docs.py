@@ -8,6 +8,8 @@ import io
 import os
 import pkgutil
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -103,11 +105,21 @@ def run_script(code: str, names: dict[str, Any], page: Path) -> None:
         )
 
 
+def run_alone(code: str) -> None:
+    """Run a block in a process of its own: MPI starts threads in it, and ends with it."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+
+
 def run_page(page: Path, available: Any) -> dict[str, Any]:
     """Run the blocks of a page from top to bottom, and the tests that they define; return their names."""
     names: dict[str, Any] = {"__name__": page.stem}
     for block in blocks_of(page):
         if block.comment == FROM_THE_PACKAGE or (block.needs and not available(block.needs)):
+            continue
+        if block.needs == "mpi4py":
+            run_alone(block.code)
             continue
         (run_session if ">>>" in block.code else run_script)(block.code, names, page)
     for name, test in list(names.items()):

@@ -70,34 +70,43 @@ def replacing(path: PathLike, previous: PathLike | None = None) -> Iterator[Path
     unfinished, kept = _beside(target), _beside(target)
     claim: int | None = None
     try:
-        _sweep(target)
-        mode = _mode_of(target)
-        unfinished, claim = _claim(target, mode)
-        yield unfinished
-        # Renaming a file whose contents are not on the disk yet could leave an empty file after a power cut.
-        _sync(unfinished)
-        if mode is not None and _mode_of(unfinished) != mode:
-            unfinished.chmod(mode)
-        if previous is not None and target.exists():
-            _link(target, kept)
-        os.replace(unfinished, target)
-        if previous is not None:
-            with suppress(FileNotFoundError):  # there was none before
-                os.replace(kept, previous)
-        _sync_directory(target.parent)
-    except OSError as error:
-        if not target.parent.is_dir():
-            gone = f"its directory {str(target.parent)!r} is no longer there"
-            raise FileNotFoundError(errno.ENOENT, gone, os.fspath(path)) from error
-        if error.strerror is not None and error.filename in (None, *map(str, (unfinished, kept, target))):
-            raise type(error)(error.errno, error.strerror, os.fspath(path)) from error
+        try:
+            _sweep(target)
+            mode = _mode_of(target)
+            unfinished, claim = _claim(target, mode)
+            yield unfinished
+            # Renamed before its contents are on the disk, it could be empty after a power cut.
+            _sync(unfinished)
+            if mode is not None and _mode_of(unfinished) != mode:
+                unfinished.chmod(mode)
+            if previous is not None and target.exists():
+                _link(target, kept)
+            os.replace(unfinished, target)
+            if previous is not None:
+                with suppress(FileNotFoundError):  # there was none before
+                    os.replace(kept, previous)
+            _sync_directory(target.parent)
+        except OSError as error:
+            if not target.parent.is_dir():
+                gone = f"its directory {str(target.parent)!r} is no longer there"
+                raise FileNotFoundError(errno.ENOENT, gone, os.fspath(path)) from error
+            if error.strerror is not None and error.filename in (None, *map(str, (unfinished, kept, target))):
+                raise type(error)(error.errno, error.strerror, os.fspath(path)) from error
+            raise
+        finally:
+            if claim is not None:
+                os.close(claim)
+            _remove(unfinished, kept)
+    except KeyboardInterrupt:  # it may have come while they were removed
+        _remove(unfinished, kept)
         raise
-    finally:
-        if claim is not None:
-            os.close(claim)
-        for left in (unfinished, kept):
-            with suppress(OSError):
-                left.unlink(missing_ok=True)
+
+
+def _remove(*paths: Path) -> None:
+    """Remove files, where they are there; no error if that fails."""
+    for path in paths:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def _beside(target: Path) -> Path:

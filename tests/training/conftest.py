@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.training.small_data import noisy_patterns
 from tinygrad_mnist import nn
 from tinygrad_mnist.data import Dataset
 from tinygrad_mnist.training import RECIPES, Checkpoint, Outcome, Recipe, choose, train
@@ -68,15 +69,7 @@ def images() -> np.ndarray:
 @pytest.fixture(scope="session")
 def patterns() -> Dataset:
     """Four noisy patterns of 5 x 5 pixels, easy to tell apart."""
-    rng = np.random.default_rng(7)
-    shapes = rng.integers(0, 2, size=(4, 5, 5)) * 180
-
-    def draw(count: int) -> tuple[np.ndarray, np.ndarray]:
-        labels = np.arange(count) % 4
-        noise = rng.integers(0, 75, size=(count, 5, 5))
-        return (shapes[labels] + noise).astype(np.uint8), labels.astype(np.int64)
-
-    return Dataset("patterns", *draw(160), *draw(60), classes=4)
+    return noisy_patterns()
 
 
 @pytest.fixture(scope="session")

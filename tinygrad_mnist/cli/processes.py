@@ -201,7 +201,7 @@ def little_work(choice: Choice, processes: int) -> str | None:
     """
     from tinygrad_mnist.training.distributed.speedup_estimate import advice, estimate
     from tinygrad_mnist.training.loop.by_recipe import steps_per_epoch
-    from tinygrad_mnist.training.loop.course import steps_of
+    from tinygrad_mnist.training.loop.spread import steps_of
     from tinygrad_mnist.training.recipe.models import known_costs, state_outline
 
     recipe, dataset = choice.recipe, choice.dataset

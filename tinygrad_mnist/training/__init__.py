@@ -62,10 +62,11 @@ if TYPE_CHECKING:
     from tinygrad_mnist.training.lints.lints import LINTS, Lint, Lints, lint
     from tinygrad_mnist.training.loop.by_recipe import follow
     from tinygrad_mnist.training.loop.callbacks import Callback
-    from tinygrad_mnist.training.loop.course import Fit, Training
+    from tinygrad_mnist.training.loop.course import Training
     from tinygrad_mnist.training.loop.fitting import fit
     from tinygrad_mnist.training.loop.history import GradientNorms, History, Record
     from tinygrad_mnist.training.loop.metrics import METRICS
+    from tinygrad_mnist.training.loop.result import Fit
     from tinygrad_mnist.training.prediction import Prediction, predict, predict_picture
     from tinygrad_mnist.training.recipe.plan import Plan
     from tinygrad_mnist.training.recipe.rates import schedule_rates
@@ -147,7 +148,15 @@ def __getattr__(name: str) -> Any:
         from tinygrad_mnist.training.checkpoints import checkpoint
         from tinygrad_mnist.training.display import progress, tensorboard
         from tinygrad_mnist.training.lints import lints
-        from tinygrad_mnist.training.loop import by_recipe, callbacks, course, fitting, history, metrics
+        from tinygrad_mnist.training.loop import (
+            by_recipe,
+            callbacks,
+            course,
+            fitting,
+            history,
+            metrics,
+            result,
+        )
         from tinygrad_mnist.training.recipe import plan, rates
         from tinygrad_mnist.training.runs import resumed_run, run
 
@@ -165,6 +174,7 @@ def __getattr__(name: str) -> Any:
             prediction,
             progress,
             rates,
+            result,
             resumed_run,
             run,
             submission,

@@ -1,11 +1,8 @@
-"""A small run for tests, here and in the programs of several processes: data, a recipe, and callbacks."""
+"""A small run for tests, here and in the programs of several processes: a recipe, and callbacks."""
 
 import signal
 from typing import Any
 
-import numpy as np
-
-from tinygrad_mnist.data import Dataset
 from tinygrad_mnist.training import RECIPES
 from tinygrad_mnist.training.loop.callbacks import Callback
 
@@ -21,20 +18,7 @@ RECIPE = RECIPES["digits"].changed(
     ema=0.5,
     clip_norm=1.0,
 )
-"""16 steps on `patterns`, with all that looks at the whole of a batch."""
-
-
-def patterns(seed: int = 7) -> Dataset:
-    """Return four noisy patterns of 5 x 5 pixels, 160 to train on and 60 to test on."""
-    rng = np.random.default_rng(seed)
-    shapes = rng.integers(0, 2, size=(4, 5, 5)) * 180
-
-    def draw(count: int) -> tuple[np.ndarray, np.ndarray]:
-        labels = np.arange(count) % 4
-        noise = rng.integers(0, 75, size=(count, 5, 5))
-        return (shapes[labels] + noise).astype(np.uint8), labels.astype(np.int64)
-
-    return Dataset("patterns", *draw(160), *draw(60), classes=4)
+"""16 steps on `noisy_patterns`, with all that looks at the whole of a batch."""
 
 
 class Presses(Callback):

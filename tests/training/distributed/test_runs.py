@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from tests.ranks import run_processes
-from tests.training.distributed.small_runs import RECIPE, Presses, losses_of, patterns
+from tests.training.distributed.small_runs import RECIPE, Presses, losses_of
+from tests.training.small_data import noisy_patterns
 from tinygrad_mnist.training import load_checkpoint, resume_run, train
 from tinygrad_mnist.training.runs import run as run_module
 
@@ -25,7 +26,8 @@ BEGINNING = """
     from pathlib import Path
     import numpy as np
     from mpi4py import MPI
-    from tests.training.distributed.small_runs import RECIPE, Callback, Presses, losses_of, patterns
+    from tests.training.distributed.small_runs import RECIPE, Callback, Presses, losses_of
+    from tests.training.small_data import noisy_patterns
     from tinygrad_mnist.training import resume_run, train
     from tinygrad_mnist.training.distributed import agreement
     from tinygrad_mnist.training.distributed.communicator import as_communicator
@@ -49,14 +51,14 @@ END = """
 """
 
 GOES_ON = """
-    whole, first = losses_of(train, RECIPE, patterns(), seed=3, out="whole", communicator=ranks)
+    whole, first = losses_of(train, RECIPE, noisy_patterns(), seed=3, out="whole", communicator=ranks)
     cut, outcome = losses_of(
-        train, RECIPE, patterns(), seed=3, out="cut", callbacks=at_last(Presses(5)), communicator=ranks
+        train, RECIPE, noisy_patterns(), seed=3, out="cut", callbacks=at_last(Presses(5)), communicator=ranks
     )
     if ranks.rank == 0:
         shutil.copytree("cut", "cut by two")
-    again, second = losses_of(resume_run, "cut", data=patterns(), communicator=ranks)
-    more, third = losses_of(resume_run, "cut by one", data=patterns(), communicator=ranks)
+    again, second = losses_of(resume_run, "cut", data=noisy_patterns(), communicator=ranks)
+    more, third = losses_of(resume_run, "cut by one", data=noisy_patterns(), communicator=ranks)
     trained, state = (one.checkpoint.model.state_dict() for one in (first, second))
     found["losses"] = {"whole": whole, "cut": cut, "again": again, "more": more}
     found["are equal"] = all(np.array_equal(values, state[name]) for name, values in trained.items())
@@ -67,7 +69,7 @@ GOES_ON = """
 FAULTS = """
     short = RECIPE.changed(epochs=0.5)
 
-    def note(name, *, recipe=short, data=patterns(), function=None, **options):
+    def note(name, *, recipe=short, data=noisy_patterns(), function=None, **options):
         try:
             options = {"seed": 3, "out": name, "communicator": ranks, "jit": "off", **options}
             outcome = train(recipe, data, **options) if function is None else function()
@@ -105,10 +107,10 @@ FAULTS = """
     note("held")
     del held
     note("seed", seed=3 + last)
-    note("data", data=patterns(7 + last))
+    note("data", data=noisy_patterns(7 + last))
     note("recipe", recipe=short.changed(lr=0.02) if last else short)
-    grey = replace(patterns(), train_images=np.zeros((160, 5, 5), np.uint8))
-    note("no contrast", data=grey if last else patterns())
+    grey = replace(noisy_patterns(), train_images=np.zeros((160, 5, 5), np.uint8))
+    note("no contrast", data=grey if last else noisy_patterns())
     if last:
         np.__version__, version = "1.0", np.__version__
     note("version")
@@ -125,9 +127,9 @@ FAULTS = """
         note(name, function=lambda: resume_run(*arguments, communicator=ranks, **options))
 
     resumed("nothing there", "nowhere")
-    resumed("other data", "cut", data=patterns(7 + last))
-    resumed("other epochs", "cut", {"epochs": 4 if last else 3}, data=patterns())
-    resumed("all there", "whole", data=patterns())
+    resumed("other data", "cut", data=noisy_patterns(7 + last))
+    resumed("other epochs", "cut", {"epochs": 4 if last else 3}, data=noisy_patterns())
+    resumed("all there", "whole", data=noisy_patterns())
 
     def pressed_in_evaluation(model, images, *arguments, **options):
         if last and len(images) == 60:  # the test part: pressed once
@@ -144,10 +146,10 @@ FAULTS = """
 BY_THREE = """
     told = at_last(Presses(11))
     found["losses"], _ = losses_of(
-        resume_run, "cut by two", data=patterns(), callbacks=told, communicator=ranks
+        resume_run, "cut by two", data=noisy_patterns(), callbacks=told, communicator=ranks
     )
     run.draw_pictures = lambda directory, *_: ((directory.file("predictions.png"),), ())
-    outcome = train(RECIPE, patterns(), seed=3, out="run", communicator=ranks)
+    outcome = train(RECIPE, noisy_patterns(), seed=3, out="run", communicator=ranks)
     state = outcome.checkpoint.model.state_dict()
     found["outcome"] = {
         "summary": outcome.summary,
@@ -175,8 +177,8 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> Found:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setattr(run_module, "draw_pictures", lambda *_: ((), ()))
-        alone, _ = losses_of(train, RECIPE, patterns(), seed=3, out="whole by one")
-        losses_of(train, RECIPE, patterns(), seed=3, out="cut by one", callbacks=[Presses(5)])
+        alone, _ = losses_of(train, RECIPE, noisy_patterns(), seed=3, out="whole by one")
+        losses_of(train, RECIPE, noisy_patterns(), seed=3, out="cut by one", callbacks=[Presses(5)])
         two, three = (
             ended(run_processes(size, BEGINNING + program + END, timeout=200))
             for size, program in ((2, GOES_ON + FAULTS), (3, BY_THREE))
@@ -241,7 +243,7 @@ def test_a_run_goes_on_as_another_number_of_processes(found: Found, monkeypatch:
     assert len(three) == 11
     monkeypatch.chdir(found.folder)
     monkeypatch.setattr(run_module, "draw_pictures", lambda *_: ((), ()))
-    again, outcome = losses_of(resume_run, "cut by two", data=patterns())
+    again, outcome = losses_of(resume_run, "cut by two", data=noisy_patterns())
     assert again[:11] == three  # from three to one
     np.testing.assert_allclose(again, found.alone, rtol=1e-4)
     assert outcome.summary["processes"] is None
@@ -319,7 +321,7 @@ KILLED = """
                 os.kill(os.getpid(), signal.SIGKILL)
 
     outcome = train(
-        RECIPE, patterns(), seed=3, out="run", callbacks=[Killed()], communicator=ranks, report=False
+        RECIPE, noisy_patterns(), seed=3, out="run", callbacks=[Killed()], communicator=ranks, report=False
     )
     found["summary"] = outcome.summary
 """

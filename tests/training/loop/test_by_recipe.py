@@ -27,15 +27,6 @@ from tinygrad_mnist.training.seeds import generators
 from tinygrad_mnist.training.training_data import Parts, split
 
 
-@pytest.mark.parametrize("steps", [1, 2, 7, 60])
-@pytest.mark.parametrize("count", [0, 1, 2, 5, 7, 13, 60, 200])
-def test_spread_steps_are_those_of_a_list(steps: int, count: int) -> None:
-    expected = {max(1, round(steps * part / count)) for part in range(1, count + 1)}
-    spread = course.Spread(steps, count)
-    assert {step for step in range(steps + 2) if step in spread} == expected
-    assert len(spread) == len(expected)
-
-
 def test_a_training_of_billions_of_steps_begins_at_once(small: Recipe, patterns: Dataset) -> None:
     class Stops(Callback):
         def on_step_end(self, training: Training) -> None:

@@ -1,7 +1,7 @@
 """Runs that are killed at any moment: every file is whole, and the run goes on to the same bits."""
 
-import importlib.util
 import json
+import os
 import random
 import signal
 import subprocess
@@ -13,21 +13,14 @@ from typing import Any, Self
 import numpy as np
 import pytest
 
+from tests.training.runs.killed import recipe
+from tests.training.small_data import noisy_patterns
 from tinygrad_mnist.training import Outcome, load_checkpoint, resume_run, train
 from tinygrad_mnist.training.runs import run as run_module
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="there is no fork")
 
-SCRIPT = Path(__file__).parents[1] / "files" / "killed.py"
-
-
-def imported() -> Any:
-    spec = importlib.util.spec_from_file_location("killed", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+ROOT = Path(__file__).parents[3]
 
 
 class Killer:
@@ -35,7 +28,11 @@ class Killer:
 
     def __enter__(self) -> Self:
         self.process = subprocess.Popen(
-            [sys.executable, str(SCRIPT)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-m", "tests.training.runs.killed"],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         )
         return self
 
@@ -59,9 +56,8 @@ def killer() -> Iterator[Killer]:
 @pytest.fixture
 def whole(no_pictures: None) -> dict[int, Outcome]:
     """Runs without an interruption, by seed."""
-    script = imported()
     return {
-        seed: train(script.recipe(), script.patterns(), seed=seed, out=f"whole{seed}", report=False)
+        seed: train(recipe(), noisy_patterns(), seed=seed, out=f"whole{seed}", report=False)
         for seed in (0, 1)
     }
 
@@ -160,14 +156,13 @@ def test_what_a_kill_after_the_last_step_left_out_is_done(
     def killed(*_: object, **options: object) -> None:
         raise Killed
 
-    script = imported()
     place = run_module.Recorder if where == "write_summary" else run_module
     with monkeypatch.context() as patch:
         patch.setattr(place, where, killed)
         with pytest.raises(Killed):
-            train(script.recipe(), script.patterns(), seed=0, out="run")
-    resume_run("run", data=script.patterns())
+            train(recipe(), noisy_patterns(), seed=0, out="run")
+    resume_run("run", data=noisy_patterns())
     require_equal(Path("run"), whole[0])
     before = {path: path.read_bytes() for path in Path("run").iterdir()}
-    resume_run("run", data=script.patterns(), report=False)
+    resume_run("run", data=noisy_patterns(), report=False)
     assert {path: path.read_bytes() for path in Path("run").iterdir()} == before

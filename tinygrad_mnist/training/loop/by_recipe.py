@@ -16,9 +16,11 @@ from tinygrad_mnist.training.distributed.agreement import agreed
 from tinygrad_mnist.training.distributed.communicator import Communicator, as_communicator
 from tinygrad_mnist.training.evaluation import evaluate
 from tinygrad_mnist.training.loop.callbacks import Callback
-from tinygrad_mnist.training.loop.course import Fit, Training, steps_of
+from tinygrad_mnist.training.loop.course import Training
 from tinygrad_mnist.training.loop.metrics import Measured
 from tinygrad_mnist.training.loop.passes import Passes
+from tinygrad_mnist.training.loop.result import Fit
+from tinygrad_mnist.training.loop.spread import steps_of
 from tinygrad_mnist.training.prediction import Forward
 from tinygrad_mnist.training.recipe.choices import build_optimizer, build_schedule
 from tinygrad_mnist.training.recipe.models import costs, model_input

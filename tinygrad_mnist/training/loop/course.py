@@ -10,7 +10,6 @@ import math
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
 from typing import Any, Final
@@ -44,7 +43,9 @@ from tinygrad_mnist.training.loop.history import GradientNorms, History, Record
 from tinygrad_mnist.training.loop.interrupts import Interrupts, deferred
 from tinygrad_mnist.training.loop.metrics import Measured
 from tinygrad_mnist.training.loop.requirements import require_fit, require_kinds, require_settings
+from tinygrad_mnist.training.loop.result import Fit
 from tinygrad_mnist.training.loop.sources import Source, opened, pair_of
+from tinygrad_mnist.training.loop.spread import Spread, steps_of
 from tinygrad_mnist.training.loop.steps import Loss, StepFunctions, step_functions
 from tinygrad_mnist.training.loop.threads import threads_for, threads_in_use
 from tinygrad_mnist.training.prediction import Forward
@@ -66,55 +67,6 @@ FEW_IMAGES: Final = 5000
 GRADIENT_SAMPLES: Final = 100
 """The number of steps, about, in which norms of gradients are taken: enough for a picture, few enough to cost
 little."""
-
-
-@dataclass(frozen=True, eq=False)
-class Fit:
-    """The result of a training; the model has the best state.
-
-    Parameters
-    ----------
-    plan : Plan or None
-        The training as it was planned, where it followed a recipe.
-    history : History
-        Losses and records.
-    best : Record or None
-        The record of the state that was kept; None without a validation part, where the last is kept.
-    seconds : float
-        Training time: drawing and standardising batches, forward, backward, clipping, updates. Not the
-        evaluations, nor reading and splitting the data, nor writing checkpoints.
-    samples : int
-        Samples seen in that time, each as often as it was seen.
-    interrupted : bool
-        Whether the user ended it.
-    stopped : bool
-        Whether it ended early: by `patience`, or by a callback.
-    decision : JitDecision
-        Whether the steps were compiled, and why.
-    forward : callable
-        The model; compiled, if the steps were and there was much to evaluate.
-    communicator : Communicator or None
-        The processes that trained, those that were there at the end.
-    waiting_share : float
-        The share of the time that this one spent on exchanges with the others, evaluations included.
-    """
-
-    plan: Plan | None
-    history: History
-    best: Record | None
-    seconds: float
-    samples: int
-    interrupted: bool
-    stopped: bool
-    decision: JitDecision
-    forward: Forward
-    communicator: Communicator | None = None
-    waiting_share: float = 0.0
-
-    @property
-    def images(self) -> int:
-        """The samples, where they are images."""
-        return self.samples
 
 
 class Training:
@@ -795,36 +747,3 @@ def _norm(gradient: NDArray[Any]) -> float:
     if flat.dtype == np.float16 or not 1e-30 < square < math.inf:  # rounded much, or beyond its range
         square = float(np.square(flat, dtype=np.float64).sum())
     return math.sqrt(square)
-
-
-def steps_of(epochs: float, steps_per_epoch: int) -> int:
-    """Return the number of steps in some epochs, at least 1."""
-    return max(1, round(epochs * steps_per_epoch))
-
-
-class Spread:
-    """Some of a number of steps, evenly spaced; the last is one. None is stored: there may be billions.
-
-    Parameters
-    ----------
-    steps : int
-        All steps, at least 1.
-    count : int
-        How many of them.
-
-    Examples
-    --------
-    >>> spread = Spread(10, 4)
-    >>> [step for step in range(12) if step in spread], len(spread)
-    ([2, 5, 8, 10], 4)
-    """
-
-    def __init__(self, steps: int, count: int) -> None:
-        self.steps, self.count = steps, min(count, steps)
-
-    def __contains__(self, step: int) -> bool:
-        number = round(step * self.count / self.steps)  # of the one that is nearest
-        return 1 <= number <= self.count and step == round(self.steps * number / self.count)
-
-    def __len__(self) -> int:
-        return self.count

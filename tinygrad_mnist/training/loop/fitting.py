@@ -34,9 +34,10 @@ from tinygrad_mnist.training.distributed.agreement import agreed
 from tinygrad_mnist.training.distributed.communicator import as_communicator
 from tinygrad_mnist.training.errors import TrainingError
 from tinygrad_mnist.training.loop.callbacks import Callback
-from tinygrad_mnist.training.loop.course import Fit, Training
+from tinygrad_mnist.training.loop.course import Training
 from tinygrad_mnist.training.loop.metrics import MetricNames, Validation, find_metrics
 from tinygrad_mnist.training.loop.requirements import require_arguments, require_kinds, require_last_batch
+from tinygrad_mnist.training.loop.result import Fit
 from tinygrad_mnist.training.loop.sources import Source, as_source
 from tinygrad_mnist.training.loop.steps import Loss
 from tinygrad_mnist.training.prediction import BATCH

@@ -10,7 +10,7 @@ from typing import Any
 
 from tinygrad_mnist.training.distributed.agreement import from_writer, require_equal
 from tinygrad_mnist.training.distributed.communicator import Communicator
-from tinygrad_mnist.training.loop.course import Fit
+from tinygrad_mnist.training.loop.result import Fit
 from tinygrad_mnist.training.recipe.recipes import Recipe
 from tinygrad_mnist.training.runs.directory import LAST, RunDirectory
 

@@ -19,8 +19,9 @@ from tinygrad_mnist.training.checkpoints.retries import Retries
 from tinygrad_mnist.training.errors import RunError, writing
 from tinygrad_mnist.training.loop.callbacks import Callback, CallbackList
 from tinygrad_mnist.training.loop.compilation import JitDecision
-from tinygrad_mnist.training.loop.course import Fit, Training
+from tinygrad_mnist.training.loop.course import Training
 from tinygrad_mnist.training.loop.history import Record
+from tinygrad_mnist.training.loop.result import Fit
 from tinygrad_mnist.training.runs.directory import CHECKPOINT, LAST, METRICS, PREVIOUS, SUMMARY, RunDirectory
 
 RUN = "run"

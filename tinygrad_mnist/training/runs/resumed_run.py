@@ -25,8 +25,9 @@ from tinygrad_mnist.training.distributed.agreement import agreed, from_writer, r
 from tinygrad_mnist.training.distributed.communicator import Communicator, as_communicator
 from tinygrad_mnist.training.errors import CheckpointError, RecipeError, RunError, TrainingError
 from tinygrad_mnist.training.loop.callbacks import Callback, CallbackList
-from tinygrad_mnist.training.loop.course import Fit, steps_of
 from tinygrad_mnist.training.loop.history import Record
+from tinygrad_mnist.training.loop.result import Fit
+from tinygrad_mnist.training.loop.spread import steps_of
 from tinygrad_mnist.training.loop.threads import threads_as
 from tinygrad_mnist.training.recipe.model_file import ModelFile
 from tinygrad_mnist.training.recipe.recipes import Recipe

@@ -34,9 +34,9 @@ from tinygrad_mnist.training.errors import DivergedError, RunError, is_interrupt
 from tinygrad_mnist.training.evaluation import Evaluation, evaluate
 from tinygrad_mnist.training.loop.by_recipe import planned
 from tinygrad_mnist.training.loop.callbacks import Callback
-from tinygrad_mnist.training.loop.course import Fit
 from tinygrad_mnist.training.loop.history import History
 from tinygrad_mnist.training.loop.interrupts import deferred
+from tinygrad_mnist.training.loop.result import Fit
 from tinygrad_mnist.training.loop.threads import threads_in_use
 from tinygrad_mnist.training.recipe.models import build_model
 from tinygrad_mnist.training.recipe.recipe_file import recipe_text

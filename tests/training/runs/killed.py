@@ -1,4 +1,4 @@
-"""A process that has everything imported, and forks children that train; they are ended by a signal.
+"""A program that has everything imported, and forks children that train; they are ended by a signal.
 
 A line of JSON on standard input is a job: ``arguments`` of the command line or of `run_small`, and ``signal``
 with the number of ``seconds`` after which it comes, or the ``file`` that has to be there first. The answer is
@@ -13,21 +13,10 @@ import sys
 import time
 from typing import Any
 
-import numpy as np
-
+from tests.training.small_data import noisy_patterns
 from tinygrad_mnist.cli import main
-from tinygrad_mnist.data import Dataset
 from tinygrad_mnist.training import RECIPES, Recipe, resume_run, train
 from tinygrad_mnist.training.runs import run
-
-
-def patterns() -> Dataset:
-    """Noisy patterns of 5 x 5 pixels."""
-    rng = np.random.default_rng(7)
-    shapes = rng.integers(0, 2, size=(4, 5, 5)) * 180
-    labels = np.arange(220) % 4
-    images = (shapes[labels] + rng.integers(0, 75, size=(220, 5, 5))).astype(np.uint8)
-    return Dataset("patterns", images[:160], labels[:160], images[160:], labels[160:], classes=4)
 
 
 def recipe() -> Recipe:
@@ -40,9 +29,9 @@ def recipe() -> Recipe:
 def run_small(kind: str, out: str, seed: int) -> int:
     """Train, or go on, and save the state after each step."""
     if kind == "train":
-        train(recipe(), patterns(), seed=seed, out=out, report=False, checkpoint_every="1 step")
+        train(recipe(), noisy_patterns(), seed=seed, out=out, report=False, checkpoint_every="1 step")
     else:
-        resume_run(out, data=patterns(), report=False, checkpoint_every="1 step")
+        resume_run(out, data=noisy_patterns(), report=False, checkpoint_every="1 step")
     return 0
 
 
