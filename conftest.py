@@ -23,7 +23,7 @@ settings.register_profile(
     max_examples=20,
     suppress_health_check=[HealthCheck.too_slow],
 )
-settings.register_profile("ci", settings.get_profile("default"), max_examples=100)
+settings.register_profile("ci", settings.get_profile("default"), max_examples=40)
 settings.register_profile("thorough", settings.get_profile("default"), max_examples=1000)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci" if os.environ.get("CI") else "default"))
 
@@ -42,6 +42,17 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if inherited:
         config.hook.pytest_deselected(items=inherited)
         items[:] = [item for item in items if item not in inherited]
+    # Processes of MPI run for one test at a time. In front, all of them go to one worker, and none waits.
+    items.sort(key=starts_ranks, reverse=True)
+
+
+RANKS = {"run_processes", "run_launcher", "one_at_a_time"}
+"""What a module whose tests start processes of MPI imports from `tests.ranks`, one or more of them."""
+
+
+def starts_ranks(item: pytest.Item) -> bool:
+    """Say whether a test is of such a module."""
+    return not RANKS.isdisjoint(vars(getattr(item, "module", None) or pytest))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -248,7 +248,7 @@ def test_a_training_that_goes_on_elsewhere_ends_in_the_same_bits(setting: Settin
 
 
 @pytest.mark.slow
-@settings(max_examples=40)
+@settings(max_examples=12)
 @given(SETTINGS)
 def test_so_does_any_training(setting: Setting) -> None:
     assert_resumes(setting)

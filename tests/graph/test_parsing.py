@@ -34,7 +34,7 @@ def test_what_was_written_is_read_again(which: int) -> None:
 
 
 @settings(
-    max_examples=10 * settings().max_examples,  # 1,000 in CI
+    max_examples=10 * settings().max_examples,  # 400 in CI
     deadline=None,
     derandomize=True,
     database=None,

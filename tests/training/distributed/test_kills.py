@@ -16,12 +16,8 @@ from tinygrad_mnist.training.runs.verification import first_difference
 pytestmark = pytest.mark.slow
 
 FAULT_TOLERANT = ("--with-ft", "ulfm")
-LONGEST = 60.0
-"""Seconds from a kill to the next step of those that are left, and to the end of all.
-
-On an idle machine 20 are asked for, and 2 are taken; where others take the cores, three times as long is let
-pass. What was measured is printed.
-"""
+LONGEST = 20.0
+"""Seconds from a kill to the next step of those that are left, and to the end of all; it takes 2 as a rule."""
 
 TRAINING = """
 import json, os, random, signal, sys, threading, time
