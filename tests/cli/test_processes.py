@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -193,15 +194,21 @@ def test_the_estimate_counts_steps_as_the_training_does(monkeypatch: pytest.Monk
         assert counted[-1].steps == planned(changed, new_model(changed, parts, rngs), parts, rngs=rngs).steps
 
 
-def start(folder: Path, *words: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
+@contextmanager
+def start(folder: Path, *words: str) -> Iterator["subprocess.Popen[str]"]:
+    """Start a training by two processes; a test that fails leaves none of them."""
+    with subprocess.Popen(
         [sys.executable, "-m", "tinygrad_mnist", "train", "--processes", "2", *words, "--no-report"],
         cwd=folder,
         env={**os.environ, "PYTHONPATH": str(ROOT), "TINYGRAD_MNIST_EXCHANGE_SECONDS": "60"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-    )
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
 
 
 RUN = ("--data", "digits", "--recipe", "cnn", "--jit", "off", "--out", "run")
@@ -248,7 +255,7 @@ def test_a_recipe_that_does_not_fit_the_data_looks_as_by_one_process(tmp_path: P
 
 @pytest.mark.slow
 def test_sigterm_to_the_launcher_saves_and_the_run_goes_on(tmp_path: Path, alone: None) -> None:
-    with start(tmp_path, *RUN, "--epochs", "5000", "--checkpoint-every", "1 step") as process:
+    with start(tmp_path, *RUN, "--epochs", "300", "--checkpoint-every", "1 step") as process:
         while not (tmp_path / "run" / "previous.npz").exists():  # a step is done: something is learned
             assert process.poll() is None
             time.sleep(0.02)

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 
 FAULT_TOLERANT = ("--with-ft", "ulfm")
 LONGEST = 20.0
-"""Seconds from a kill to the next step of those that are left, and to the end of all; it takes 2 as a rule."""
+"""Seconds from a kill to the next step of those that are left, and to the end of all; as a rule 2."""
 
 TRAINING = """
 import json, os, random, signal, sys, threading, time
