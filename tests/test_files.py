@@ -252,6 +252,27 @@ def test_a_call_that_fails_leaves_whole_files_and_no_others(
     assert sorted(entry.name for entry in tmp_path.iterdir()) == ["last.txt", "previous.txt"]
 
 
+def test_ctrl_c_while_an_unfinished_file_is_removed_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unlink, presses = Path.unlink, [KeyboardInterrupt()]
+
+    def pressed_once(path: Path, **options: Any) -> None:
+        if presses:
+            raise presses.pop()
+        unlink(path, **options)
+
+    def fail() -> None:
+        with replacing(tmp_path / "a.txt") as unfinished:
+            unfinished.write_text("half")
+            raise ValueError
+
+    monkeypatch.setattr(Path, "unlink", pressed_once)
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.skipif(os.name == "nt", reason="there the files that are left have to be a day old")
 @pytest.mark.parametrize("number", range(1, 10))
 def test_a_killed_writer_leaves_whole_files_and_the_next_one_sweeps(
