@@ -52,7 +52,7 @@ RANKS = {"run_processes", "run_launcher", "one_at_a_time"}
 
 def starts_ranks(item: pytest.Item) -> bool:
     """Say whether a test is of such a module."""
-    return not RANKS.isdisjoint(vars(getattr(item, "module", None) or pytest))
+    return isinstance(item, pytest.Function) and not RANKS.isdisjoint(vars(item.module))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -98,18 +98,24 @@ def run_script(code: str, names: dict[str, Any], page: Path) -> None:
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         exec(compile(code, str(page), "exec"), names)
+    require_printed(printed.getvalue(), code, page)
+
+
+def require_printed(printed: str, code: str, page: Path) -> None:
+    """Compare what was printed with the texts behind the `print(...)` of a block."""
     for expected in re.findall(r"^print\(.*\)  # (.*)$", code, flags=re.MULTILINE):
-        lines = printed.getvalue().splitlines()
+        lines = printed.splitlines()
         assert any(CHECKER.check_output(f"{expected}\n", f"{line}\n", FLAGS) for line in lines), (
             f"{name_of(page)} says that it prints {expected!r}; it printed {lines}"
         )
 
 
-def run_alone(code: str) -> None:
+def run_alone(code: str, page: Path) -> None:
     """Run a block in a process of its own: MPI starts threads in it, and ends with it."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
+    require_printed(done.stdout, code, page)
 
 
 def run_page(page: Path, available: Any) -> dict[str, Any]:
@@ -119,7 +125,7 @@ def run_page(page: Path, available: Any) -> dict[str, Any]:
         if block.comment == FROM_THE_PACKAGE or (block.needs and not available(block.needs)):
             continue
         if block.needs == "mpi4py":
-            run_alone(block.code)
+            run_alone(block.code, page)
             continue
         (run_session if ">>>" in block.code else run_script)(block.code, names, page)
     for name, test in list(names.items()):
